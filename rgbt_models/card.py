@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model card: the one contract between training and robot.
+
+A card names the architecture, the files and their hashes, the input size, the normalisation of
+each modality, the classes, where the training data came from and what was measured. Every stage
+reads these from the card and never guesses. Needs neither torch nor an engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rgbt_models.errors import CardError, WeightsError
+from rgbt_models.normalise import ThermalNormaliser
+
+CARD_FORMAT = 1
+CARDS_DIR = Path(__file__).parent / 'cards'
+CARD_FILE = 'card.json'
+WEIGHTS_FILE = 'model.safetensors'
+GRAPH_FILE = 'model.onnx'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MdiCalibration:
+    """Map from the raw fusion shares to the calibrated modality dominance index.
+
+    ``mdi = tanh(bias + sum(weights * (rgb_shares - 0.5)))``. The raw shares span only a few
+    hundredths; the map is fitted on clean and degraded pairs. Source: ours, on MDACL's idea.
+
+    Attributes:
+        weights: One per fusion level, finest first.
+        bias: Value inside tanh for shares of exactly one half.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """Everything a stage must know about one model.
+
+    Attributes:
+        name: Name of the model, also of its folder below ``rgbt_models/cards``.
+        version: Version of the weights, e.g. '1'.
+        architecture: Name of the builder in ``rgbt_models.build``.
+        input_hw: Preferred network input (height, width), px, multiples of ``size_multiple``.
+        size_multiple: Every network input side is a multiple of this.
+        rgb_mean: Mean of R, G, B in 0..1 units.
+        rgb_std: Standard deviation of R, G, B in 0..1 units.
+        thermal_mean: Mean of the normalised thermal image.
+        thermal_std: Standard deviation of the normalised thermal image.
+        thermal_normaliser: Stretch applied before mean and std.
+        detection_classes: Class names, index = class id of a detection.
+        segmentation_classes: Class names, index = class id in the label map.
+        mdi_calibration: Map from raw shares to the dominance index.
+        weights_sha256: SHA-256 of ``model.safetensors``.
+        graph_sha256: SHA-256 of ``model.onnx``.
+        licence: SPDX identifier of the weights' licence.
+        training_data: One sentence naming the training data.
+        synthetic_only: True when no real image was used in training.
+        training: Recipe actually run (command, samples, seconds, seed).
+        metrics: Measured metrics with their conditions.
+        folder: Where the card was loaded from; not part of the JSON.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    input_hw: tuple[int, int]
+    size_multiple: int
+    rgb_mean: tuple[float, float, float]
+    rgb_std: tuple[float, float, float]
+    thermal_mean: float
+    thermal_std: float
+    thermal_normaliser: ThermalNormaliser
+    detection_classes: tuple[str, ...]
+    segmentation_classes: tuple[str, ...]
+    mdi_calibration: MdiCalibration
+    weights_sha256: str
+    graph_sha256: str
+    licence: str
+    training_data: str
+    synthetic_only: bool
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        """Check that the input size fits the network.
+
+        Raises:
+            CardError: If an input side is not a positive multiple of ``size_multiple``.
+        """
+        if any(side <= 0 or side % self.size_multiple for side in self.input_hw):
+            raise CardError(
+                f"card '{self.name}' has input_hw {self.input_hw}; expected positive multiples "
+                f'of {self.size_multiple}; correct input_hw in {CARD_FILE}'
+            )
+
+    @property
+    def weights_path(self) -> Path:
+        """Path of the safetensors file."""
+        return self.folder / WEIGHTS_FILE
+
+    @property
+    def graph_path(self) -> Path:
+        """Path of the ONNX file."""
+        return self.folder / GRAPH_FILE
+
+    def to_json(self) -> str:
+        """Return the card as JSON text, keys in field order, ending with a newline."""
+        values = {'format': CARD_FORMAT, **asdict(self)}
+        del values['folder']
+        return json.dumps(values, indent=2, ensure_ascii=False) + '\n'
+
+
+def load_card(name_or_path: str | Path) -> ModelCard:
+    """Load a card by its registered name or from a folder.
+
+    Args:
+        name_or_path: Name of a folder below ``rgbt_models/cards`` ('tiny'), or a path (anything
+            with a separator) to a folder holding ``card.json``.
+
+    Returns:
+        The card; ``card.folder`` is absolute.
+
+    Raises:
+        CardError: If there is no such card, or it is malformed.
+    """
+    text = str(name_or_path)
+    folder = Path(text) if '/' in text or isinstance(name_or_path, Path) else CARDS_DIR / text
+    path = folder.expanduser().resolve() / CARD_FILE
+    if not path.is_file():
+        raise CardError(
+            f"no model card at '{path}'; expected one of {', '.join(list_cards()) or 'none'} or a "
+            f'folder with {CARD_FILE}; check the model name or path'
+        )
+    return _parse_card(path)
+
+
+def list_cards() -> list[str]:
+    """Return the names of the cards that ship with the package, sorted."""
+    return sorted(path.parent.name for path in CARDS_DIR.glob(f'*/{CARD_FILE}'))
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file as lower-case hex."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verify_file(path: Path, expected_sha256: str) -> None:
+    """Check that a model file is there and is the one its card was written for.
+
+    Raises:
+        WeightsError: If the file is missing or its hash differs.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"model file '{path}' is missing; expected it beside its {CARD_FILE}; reinstall the "
+            f'package or restore the file'
+        )
+    actual = hash_file(path)
+    if actual != expected_sha256:
+        raise WeightsError(
+            f"model file '{path}' has SHA-256 {actual[:12]}..., the card expects "
+            f'{expected_sha256[:12]}...; the file was altered or belongs to another card: '
+            f'reinstall the package or export the model again'
+        )
+
+
+def _parse_card(path: Path) -> ModelCard:
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise CardError(
+            f"card '{path}' is not valid JSON ({error}); expected the format of rgbt_models; "
+            f'restore the file'
+        ) from error
+    found_format = values.pop('format', None) if isinstance(values, dict) else None
+    if found_format != CARD_FORMAT:
+        raise CardError(
+            f"card '{path}' has format {found_format!r}, this version reads {CARD_FORMAT}; "
+            f'export the model again or install the matching version'
+        )
+    names = {item.name for item in fields(ModelCard)} - {'folder'}
+    unknown, missing = sorted(set(values) - names), sorted(names - set(values))
+    if unknown or missing:
+        raise CardError(
+            f"card '{path}' has unknown keys {unknown} and lacks {missing}; expected exactly the "
+            f'fields of ModelCard; export the model again'
+        )
+    try:
+        return _build_card(values, path.parent)
+    except (TypeError, ValueError, KeyError) as error:
+        raise CardError(
+            f"card '{path}' is malformed ({error}); expected the types of ModelCard; "
+            f'export the model again'
+        ) from error
+
+
+def _build_card(values: dict[str, Any], folder: Path) -> ModelCard:
+    calibration = values['mdi_calibration']
+    tuples = ('input_hw', 'rgb_mean', 'rgb_std', 'detection_classes', 'segmentation_classes')
+    return ModelCard(
+        **{
+            **values,
+            **{name: tuple(values[name]) for name in tuples},
+            'thermal_normaliser': ThermalNormaliser(**values['thermal_normaliser']),
+            'mdi_calibration': MdiCalibration(
+                weights=tuple(calibration['weights']), bias=calibration['bias']
+            ),
+            'folder': folder,
+        }
+    )

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX export with a parity check: a graph that does not reproduce torch is not written."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+import tempfile
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from rgbt_models.build import INPUT_NAMES, OUTPUT_NAMES, RGBTModel
+from rgbt_models.errors import ExportError
+
+OPSET = 18
+MAX_RELATIVE_ERROR = 1e-4
+_LOGGER = logging.getLogger(__name__)
+# Sizes of the parity check: neither square nor the size traced, so a baked-in size shows.
+_TRACE_HW = (256, 320)
+_PARITY_HWS = ((256, 320), (192, 288), (384, 512))
+
+
+def export_graph(model: RGBTModel, path: Path) -> float:
+    """Write the model as an ONNX graph with free batch, height and width.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        path: The file to write; written only when the parity check passes.
+
+    Returns:
+        The largest relative error against torch over all outputs and test sizes.
+
+    Raises:
+        ExportError: If an output differs from torch by more than 1e-4.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / path.name
+        _trace(model, draft)
+        error = largest_relative_error(model, draft)
+        if not error <= MAX_RELATIVE_ERROR:
+            raise ExportError(
+                f'exported graph differs from torch by {error:.1e}, allowed is '
+                f'{MAX_RELATIVE_ERROR:.0e}; do not use it, report the torch and onnx versions'
+            )
+        path.write_bytes(draft.read_bytes())
+    _LOGGER.info('exported %s, largest relative error %.1e', path, error)
+    return error
+
+
+def largest_relative_error(model: RGBTModel, path: Path) -> float:
+    """Run graph and torch on the same inputs and return the largest relative difference.
+
+    Relative to the largest magnitude of each output, over three sizes and all combinations of
+    available cameras.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for height, width in _PARITY_HWS:
+        for available in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0)):
+            inputs = (
+                torch.randn(1, 3, height, width, generator=generator),
+                torch.randn(1, 3, height, width, generator=generator),
+                torch.tensor([available]),
+            )
+            with torch.no_grad():
+                expected = model(*inputs)
+            feeds = {name: t.numpy() for name, t in zip(INPUT_NAMES, inputs, strict=True)}
+            actual = session.run(list(OUTPUT_NAMES), feeds)
+            for name, value in zip(OUTPUT_NAMES, actual, strict=True):
+                worst = max(worst, relative_error(value, expected[name].numpy()))
+    return worst
+
+
+def relative_error(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest absolute difference relative to the largest expected magnitude."""
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        return float('inf')
+    return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12))
+
+
+def _trace(model: RGBTModel, path: Path) -> None:
+    height, width = _TRACE_HW
+    # A batch of 2 keeps the exporter from treating the batch axis as constant. Two tensors, for
+    # one tensor passed twice makes the exporter read both images from the first input.
+    rgb, thermal = torch.zeros(2, 3, height, width), torch.ones(2, 3, height, width)
+    batch = torch.export.Dim.DYNAMIC
+    side = torch.export.Dim.DYNAMIC
+    shapes = ({0: batch, 2: side, 3: side}, {0: batch, 2: side, 3: side}, {0: batch})
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the exporter warns about its own internals
+        torch.onnx.export(
+            model,
+            (rgb, thermal, torch.ones(2, 2)),
+            path,
+            input_names=list(INPUT_NAMES),
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )

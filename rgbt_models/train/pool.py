@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pool of rendered pairs on disk, in shards that training reads while others are rendered.
+
+A shard is a folder of plain ``.npy`` arrays, memory-mapped when read. It stores what the world
+gives, not what a camera makes of it: the clean RGB image and the temperature on the RGB pixel
+grid, so that sensor noise and tone curves are drawn afresh in every epoch.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+import logging
+import multiprocessing
+from pathlib import Path
+import shutil
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rgbt_models.errors import DatasetError
+
+SHARD_PAIRS = 64
+COUNTS_PER_K = 100.0
+ZERO_C_IN_K = 273.15
+_ARRAYS = ('rgb', 'thermal', 'label_map', 'objects', 'is_night')
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sample:
+    """One rendered pair on the RGB pixel grid.
+
+    Attributes:
+        rgb: (h, w, 3) uint8, without sensor noise.
+        thermal: (h, w) uint16, 0.01 K counts, without sensor noise.
+        label_map: (h, w) uint8, 255 = unlabeled.
+        boxes_xyxy: (n, 4) float32, px, edge units.
+        class_ids: (n,) int64.
+        ignore: (n,) bool, True = neither object nor background.
+        is_night: Whether the scene is lit by lamps only.
+    """
+
+    rgb: NDArray[np.uint8]
+    thermal: NDArray[np.uint16]
+    label_map: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    ignore: NDArray[np.bool_]
+    is_night: bool
+
+
+def render_pool(
+    folder: Path, *, num_pairs: int, seed: int, scale: float, num_workers: int
+) -> None:
+    """Render the shards of a pool that are not there yet.
+
+    Args:
+        folder: Receives one folder per shard.
+        num_pairs: Pairs in all, rounded up to whole shards of 64.
+        seed: Pair i of the pool is the scene of seed ``seed + i``.
+        scale: Size of the images as a fraction of 640x480.
+        num_workers: Processes; each uses one core.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    firsts = [seed + start for start in range(0, num_pairs, SHARD_PAIRS)]
+    waiting = [first for first in firsts if not _shard_path(folder, first).exists()]
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(num_workers, mp_context=context) as executor:
+        render = partial(_render_shard, folder=folder, scale=scale)
+        for done, path in enumerate(executor.map(render, waiting), start=1):
+            _LOGGER.info('rendered %s (%d of %d shards)', path.name, done, len(waiting))
+
+
+class SamplePool:
+    """Random access to the finished shards of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the pool.
+
+        Raises:
+            DatasetError: If the folder holds no finished shard.
+        """
+        self._folder = folder
+        self._shards: dict[str, dict[str, NDArray[np.generic]]] = {}
+        self._index: list[tuple[str, int]] = []
+        self.refresh()
+        if not self._index:
+            raise DatasetError(
+                f"no rendered shard in '{folder}'; expected folders shard_*; render the pool first"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._index)
+
+    def refresh(self) -> None:
+        """Take in shards finished since the last call."""
+        for path in sorted(self._folder.glob('shard_*')):
+            if path.name not in self._shards:
+                self._shards[path.name] = {
+                    name: np.load(path / f'{name}.npy', mmap_mode='r') for name in _ARRAYS
+                }
+                count = len(self._shards[path.name]['rgb'])
+                self._index += [(path.name, position) for position in range(count)]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one pair."""
+        name, position = self._index[index]
+        shard = self._shards[name]
+        objects = np.asarray(shard['objects'], np.float32)
+        objects = objects[objects[:, 0] == position]
+        return Sample(
+            rgb=np.array(shard['rgb'][position]),
+            thermal=np.array(shard['thermal'][position]),
+            label_map=np.array(shard['label_map'][position]),
+            boxes_xyxy=objects[:, 3:7],
+            class_ids=objects[:, 1].astype(np.int64),
+            ignore=objects[:, 2] > 0,
+            is_night=bool(shard['is_night'][position]),
+        )
+
+
+def render_sample(seed: int, *, scale: float) -> Sample:
+    """Render one scene with a random rig, thermal brought onto the RGB grid.
+
+    The homography at infinity aligns the cameras, as a calibrated robot would; the parallax of
+    near objects stays in the sample.
+    """
+    from rgbt_models.synthetic import random_rig, render_pair
+
+    rig = random_rig(np.random.default_rng((seed, 1))).scaled(scale)
+    pair = render_pair(seed, rig)
+    h, w = pair.rgb.shape[:2]
+    temperature_c = cv2.warpPerspective(
+        pair.thermal_view.temperature_c,
+        rig.homography_thermal_to_rgb(),
+        (w, h),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    counts = np.clip((temperature_c + ZERO_C_IN_K) * COUNTS_PER_K, 0, 65535)
+    return Sample(
+        rgb=pair.rgb,
+        thermal=np.rint(counts).astype(np.uint16),
+        label_map=pair.rgb_view.label_map,
+        boxes_xyxy=pair.rgb_view.objects.boxes_xyxy,
+        class_ids=pair.rgb_view.objects.class_ids,
+        ignore=pair.rgb_view.objects.ignore,
+        is_night=pair.is_night,
+    )
+
+
+def _shard_path(folder: Path, first_seed: int) -> Path:
+    return folder / f'shard_{first_seed:09d}'
+
+
+def _render_shard(first_seed: int, *, folder: Path, scale: float) -> Path:
+    cv2.setNumThreads(1)
+    samples = [render_sample(first_seed + i, scale=scale) for i in range(SHARD_PAIRS)]
+    rows = [
+        [position, sample.class_ids[k], sample.ignore[k], *sample.boxes_xyxy[k]]
+        for position, sample in enumerate(samples)
+        for k in range(len(sample.class_ids))
+    ]
+    target = _shard_path(folder, first_seed)
+    partial_folder = target.with_name(f'partial_{first_seed:09d}')
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir()
+    np.save(partial_folder / 'rgb.npy', np.stack([s.rgb for s in samples]))
+    np.save(partial_folder / 'thermal.npy', np.stack([s.thermal for s in samples]))
+    np.save(partial_folder / 'label_map.npy', np.stack([s.label_map for s in samples]))
+    np.save(partial_folder / 'objects.npy', np.array(rows, np.float32).reshape(-1, 7))
+    np.save(partial_folder / 'is_night.npy', np.array([s.is_night for s in samples]))
+    partial_folder.rename(target)  # atomic: a reader sees whole shards only
+    return target

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights on disk: safetensors in and out, strict, never pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rgbt_models.card import verify_file
+from rgbt_models.errors import WeightsError
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write parameters and buffers as safetensors, contiguous, on the CPU."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, path)
+
+
+def load_weights(model: nn.Module, path: Path, *, expected_sha256: str | None = None) -> None:
+    """Load safetensors into a model; every name and shape must fit.
+
+    Args:
+        model: Receives the weights in place.
+        path: The safetensors file.
+        expected_sha256: Hash the file must have, or None to skip that check.
+
+    Raises:
+        WeightsError: If the file is missing, altered or unreadable, or names or shapes differ;
+            the message lists what is missing, unexpected and mismatched.
+    """
+    if expected_sha256 is not None:
+        verify_file(path, expected_sha256)
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"cannot read weights '{path}' ({error}); expected a safetensors file; restore it"
+        ) from error
+    wanted = model.state_dict()
+    missing = sorted(set(wanted) - set(found))
+    unexpected = sorted(set(found) - set(wanted))
+    mismatched = [
+        f'{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}'
+        for name in sorted(set(wanted) & set(found))
+        if found[name].shape != wanted[name].shape
+    ]
+    if missing or unexpected or mismatched:
+        raise WeightsError(
+            f"weights '{path}' do not fit the model; missing: {_shorten(missing)}; unexpected: "
+            f'{_shorten(unexpected)}; mismatched: {_shorten(mismatched)}; use the weights of this '
+            f'architecture'
+        )
+    model.load_state_dict(found, strict=True)
+
+
+def _shorten(names: list[str]) -> str:
+    shown = ', '.join(names[:3]) if names else 'none'
+    return shown if len(names) <= 3 else f'{shown} and {len(names) - 3} more'
