@@ -17,6 +17,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     """Write parameters and buffers as safetensors, contiguous, on the CPU."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     save_file(tensors, path)
+    path.chmod(0o644)  # safetensors makes it private; a card is for everyone
 
 
 def load_weights(model: nn.Module, path: Path, *, expected_sha256: str | None = None) -> None:
