@@ -50,8 +50,8 @@ def measure_exposure(
 def sample_exposure(
     radiance: FloatArray, rng: np.random.Generator, *, lights: float = 0.0
 ) -> Exposure:
-    """Draw how a camera exposes: well by day, up to a gain of 2..16 with the lights on."""
-    night_gain = rng.uniform(2.0, 16.0)
+    """Draw how a camera exposes: well by day, up to a gain of 0.8..14 with the lights on."""
+    night_gain = math.exp(rng.uniform(math.log(0.8), math.log(14.0)))
     max_gain = math.exp((1.0 - lights) * math.log(100.0) + lights * math.log(night_gain))
     return measure_exposure(
         radiance,
