@@ -58,7 +58,8 @@ class RGBTModel(nn.Module):
         Returns:
             Tensors by the names in ``OUTPUT_NAMES``: class logits (b, n, k), boxes (b, n, 4) px,
             segmentation logits (b, k, h/4, w/4), share map (b, 1, h/16, w/16), RGB shares
-            (b, 3) finest level first, entropies (b, 2) RGB first.
+            (b, 3) finest level first, entropies (b, 2) RGB first (that of an absent modality is
+            of the image given and means nothing; no other output depends on that image).
         """
         features = self.encoder(rgb, thermal)
         levels, share_map, rgb_shares = self.neck(features, available)

@@ -20,6 +20,7 @@ from torch import Tensor
 from rgbt_models.build import RGBTModel
 from rgbt_models.card import MdiCalibration
 from rgbt_models.dominance import shapley_mdi
+from rgbt_models.errors import DatasetError
 from rgbt_models.train.augment import rgb_sensor, thermal_sensor, tone_map
 from rgbt_models.train.batches import collate, TrainBatch
 from rgbt_models.train.config import TrainConfig
@@ -50,8 +51,16 @@ def calibrate_mdi(model: RGBTModel, config: TrainConfig, *, num_pairs: int) -> C
     Args:
         model: In evaluation mode, on the CPU.
         config: Its training run; gives the normalisation.
-        num_pairs: Pairs to render.
+        num_pairs: Pairs to render, at least 4: one of each degradation.
+
+    Raises:
+        DatasetError: If there are too few pairs to fit anything.
     """
+    if num_pairs < len(DEGRADATIONS):
+        raise DatasetError(
+            f'{num_pairs} calibration pairs asked for; expected at least {len(DEGRADATIONS)}, one '
+            f'of each degradation; ask for more (some hundred are usual)'
+        )
     shares, targets = [], []
     for batch in _calibration_batches(config, num_pairs):
         values, share = _coalition_values(model, batch)

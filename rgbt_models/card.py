@@ -91,16 +91,37 @@ class ModelCard:
     folder: Path = Path()
 
     def __post_init__(self) -> None:
-        """Check that the input size fits the network.
+        """Check that the input size, the normalisation and the classes can be used.
 
         Raises:
-            CardError: If an input side is not a positive multiple of ``size_multiple``.
+            CardError: If an input side is not a positive multiple of ``size_multiple``, a mean or
+                standard deviation cannot be applied, or class names repeat.
         """
-        if any(side <= 0 or side % self.size_multiple for side in self.input_hw):
+        if self.size_multiple <= 0:
             raise CardError(
-                f"card '{self.name}' has input_hw {self.input_hw}; expected positive multiples "
-                f'of {self.size_multiple}; correct input_hw in {CARD_FILE}'
+                f"card '{self.name}' has size_multiple {self.size_multiple}; expected a positive "
+                f'number of pixels; correct size_multiple in {CARD_FILE}'
             )
+        if len(self.input_hw) != 2 or any(
+            side <= 0 or side % self.size_multiple for side in self.input_hw
+        ):
+            raise CardError(
+                f"card '{self.name}' has input_hw {self.input_hw}; expected two positive "
+                f'multiples of {self.size_multiple}; correct input_hw in {CARD_FILE}'
+            )
+        stds = (*self.rgb_std, self.thermal_std)
+        if len(self.rgb_mean) != 3 or len(self.rgb_std) != 3 or not all(std > 0 for std in stds):
+            raise CardError(
+                f"card '{self.name}' has rgb_mean {self.rgb_mean}, rgb_std {self.rgb_std} and "
+                f'thermal_std {self.thermal_std}; expected three values for RGB and standard '
+                f'deviations above 0; correct them in {CARD_FILE}'
+            )
+        for names in (self.detection_classes, self.segmentation_classes):
+            if not names or len(set(names)) != len(names):
+                raise CardError(
+                    f"card '{self.name}' has the classes {names}; expected one or more names, "
+                    f'each once; correct the classes in {CARD_FILE}'
+                )
 
     @property
     def weights_path(self) -> Path:
@@ -209,12 +230,19 @@ def _parse_card(path: Path) -> ModelCard:
 
 def _build_card(values: dict[str, Any], folder: Path) -> ModelCard:
     calibration = values['mdi_calibration']
+    normaliser = values['thermal_normaliser']
+    lacking = sorted({item.name for item in fields(ThermalNormaliser)} - set(normaliser))
+    if lacking:  # a default would be a guess
+        raise CardError(f'thermal_normaliser lacks {lacking}')
     tuples = ('input_hw', 'rgb_mean', 'rgb_std', 'detection_classes', 'segmentation_classes')
+    texts = [name for name in tuples if not isinstance(values[name], list)]
+    if texts:  # a text would become a tuple of letters
+        raise CardError(f'{texts} are not lists')
     return ModelCard(
         **{
             **values,
             **{name: tuple(values[name]) for name in tuples},
-            'thermal_normaliser': ThermalNormaliser(**values['thermal_normaliser']),
+            'thermal_normaliser': ThermalNormaliser(**normaliser),
             'mdi_calibration': MdiCalibration(
                 weights=tuple(calibration['weights']), bias=calibration['bias']
             ),

@@ -79,7 +79,7 @@ def largest_relative_error(model: RGBTModel, path: Path) -> float:
 
 def relative_error(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """Return the largest absolute difference relative to the largest expected magnitude."""
-    if actual.shape != expected.shape or not np.isfinite(actual).all():
+    if actual.shape != expected.shape or not np.isfinite([actual, expected]).all():
         return float('inf')
     return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12))
 

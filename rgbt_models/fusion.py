@@ -70,5 +70,6 @@ class SplitFusion(nn.Module):
 
 
 def _replace_absent(features: Tensor, mean: Tensor, available: Tensor) -> Tensor:
-    keep = available[:, None, None, None].to(features.dtype)
-    return features * keep + mean.to(features.dtype)[None, :, None, None] * (1 - keep)
+    # Selected, not blended: 0 times the NaN of a broken camera would still be NaN.
+    keep = available[:, None, None, None] > 0.5
+    return torch.where(keep, features, mean.to(features.dtype)[None, :, None, None])

@@ -10,7 +10,15 @@ from typing import Any
 
 from rgbt_models.build import create_model, RGBTModel
 from rgbt_models.calibrate import calibrate_mdi
-from rgbt_models.card import CARD_FILE, GRAPH_FILE, hash_file, load_card, ModelCard, WEIGHTS_FILE
+from rgbt_models.card import (
+    CARD_FILE,
+    GRAPH_FILE,
+    hash_file,
+    load_card,
+    MdiCalibration,
+    ModelCard,
+    WEIGHTS_FILE,
+)
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
 from rgbt_models.train.config import DETECTION_CLASSES, SEGMENTATION_CLASSES, TrainConfig
@@ -45,18 +53,40 @@ def publish_run(
         DatasetError: If the run folder is not one.
         ExportError: If the graph does not reproduce torch.
     """
-    run_file = run_dir / RUN_NAME
-    if not run_file.is_file():
-        raise DatasetError(
-            f"'{run_dir}' holds no {RUN_NAME}; expected the folder of a finished rgbt train run; "
-            f'give that folder'
-        )
+    run = _read_run(run_dir)
     model = _load_run(config, run_dir)
     card_dir.mkdir(parents=True, exist_ok=True)
     fit = calibrate_mdi(model, config, num_pairs=calibration_pairs)
     parity = export_graph(model, card_dir / GRAPH_FILE)
     save_weights(model, card_dir / WEIGHTS_FILE)
-    card = ModelCard(
+    training = {
+        **run,
+        'onnx_parity': float(f'{parity:.1e}'),
+        'mdi_calibration_pairs': fit.num_pairs,
+        'mdi_calibration_correlation': round(fit.correlation, 3),
+    }
+    card = _describe(config, fit.calibration, training, card_dir=card_dir, version=version)
+    (card_dir / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
+    return card
+
+
+def record_metrics(card_dir: Path, name: str, metrics: dict[str, Any]) -> ModelCard:
+    """Write measured metrics into a card under a name that says on what they were measured."""
+    card = load_card(card_dir)
+    updated = replace(card, metrics={**card.metrics, name: metrics})
+    (card_dir / CARD_FILE).write_text(updated.to_json(), encoding='utf-8')
+    return updated
+
+
+def _describe(
+    config: TrainConfig,
+    calibration: MdiCalibration,
+    training: dict[str, Any],
+    *,
+    card_dir: Path,
+    version: str,
+) -> ModelCard:
+    return ModelCard(
         name=card_dir.name,
         version=version,
         architecture=config.architecture,
@@ -69,30 +99,26 @@ def publish_run(
         thermal_normaliser=config.thermal_normaliser,
         detection_classes=DETECTION_CLASSES,
         segmentation_classes=SEGMENTATION_CLASSES,
-        mdi_calibration=fit.calibration,
+        mdi_calibration=calibration,
         weights_sha256=hash_file(card_dir / WEIGHTS_FILE),
         graph_sha256=hash_file(card_dir / GRAPH_FILE),
         licence='Apache-2.0',
         training_data=TRAINING_DATA,
         synthetic_only=True,
-        training={
-            **json.loads(run_file.read_text(encoding='utf-8')),
-            'onnx_parity': float(f'{parity:.1e}'),
-            'mdi_calibration_pairs': fit.num_pairs,
-            'mdi_calibration_correlation': round(fit.correlation, 3),
-        },
+        training=training,
         folder=card_dir,
     )
-    (card_dir / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
-    return card
 
 
-def record_metrics(card_dir: Path, name: str, metrics: dict[str, Any]) -> ModelCard:
-    """Write measured metrics into a card under a name that says on what they were measured."""
-    card = load_card(card_dir)
-    updated = replace(card, metrics={**card.metrics, name: metrics})
-    (card_dir / CARD_FILE).write_text(updated.to_json(), encoding='utf-8')
-    return updated
+def _read_run(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / RUN_NAME
+    if not path.is_file():
+        raise DatasetError(
+            f"'{run_dir}' holds no {RUN_NAME}; expected the folder of a finished rgbt train run; "
+            f'give that folder'
+        )
+    run: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    return run
 
 
 def _load_run(config: TrainConfig, run_dir: Path) -> RGBTModel:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from rgbt_models.card import verify_file
@@ -14,9 +14,15 @@ from rgbt_models.errors import WeightsError
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write parameters and buffers as safetensors, contiguous, on the CPU."""
+    """Write parameters and buffers as safetensors, contiguous, on the CPU.
+
+    The file appears whole or not at all, with the permissions of any new file (``save_file`` of
+    safetensors would make one that only its owner can read).
+    """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, path)
+    draft = path.with_name(f'{path.name}.partial')
+    draft.write_bytes(save(tensors))
+    draft.replace(path)
     path.chmod(0o644)  # safetensors makes it private; a card is for everyone
 
 

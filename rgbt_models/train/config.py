@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 import difflib
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,39 @@ class TrainConfig:
     thermal_std: float = 0.27
     thermal_normaliser: ThermalNormaliser = field(default_factory=ThermalNormaliser)
 
+    def __post_init__(self) -> None:
+        """Check what would only fail, or mislead, deep in the run.
+
+        Raises:
+            DatasetError: If crop sizes, class weights or the number of steps cannot be used.
+        """
+        sides = [side for size_hw in self.size_hws for side in size_hw]
+        if (
+            len(sides) != 2 * len(self.size_hws)
+            or not sides
+            or any(s < 16 or s % 16 for s in sides)
+        ):
+            raise DatasetError(
+                f'size_hws is {self.size_hws}; expected (height, width) pairs of positive '
+                f'multiples of 16; correct the training file'
+            )
+        if len(self.segmentation_weights) != len(SEGMENTATION_CLASSES):
+            raise DatasetError(
+                f'segmentation_weights has {len(self.segmentation_weights)} values; expected '
+                f'{len(SEGMENTATION_CLASSES)}, one per class; correct the training file'
+            )
+        if self.max_steps < 1:
+            raise DatasetError(
+                f'max_steps is {self.max_steps}; expected 1 or more; correct the training file '
+                f'(max_hours ends a run by time)'
+            )
+
 
 def load_train_config(path: Path) -> TrainConfig:
     """Read a training YAML; missing keys keep their defaults.
 
     Raises:
-        DatasetError: If the file cannot be read or a key is unknown.
+        DatasetError: If the file cannot be read, a key is unknown or a value has the wrong type.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
@@ -97,25 +124,50 @@ def load_train_config(path: Path) -> TrainConfig:
             f"cannot read training file '{path}' ({error}); expected YAML with the fields of "
             f'TrainConfig; check the path and the syntax'
         ) from error
-    nested = {'augment': AugmentConfig, 'thermal_normaliser': ThermalNormaliser}
-    for name, kind in nested.items():
-        if name in values:
-            values[name] = _build(kind, values[name], prefix=f'{name}.')
     config: TrainConfig = _build(TrainConfig, values, prefix='')
     return config
 
 
-def _build(kind: type[Any], values: dict[str, Any], *, prefix: str) -> Any:
-    known = [item.name for item in fields(kind)]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f'known: {", ".join(known)}'
+def _build(kind: type[Any], values: Any, *, prefix: str) -> Any:
+    """Make a settings dataclass of a YAML mapping; every field of ``kind`` has a default."""
+    if not isinstance(values, dict):
+        raise DatasetError(
+            f"training settings '{prefix or '(whole file)'}' are {values!r}; expected a mapping "
+            f'of field names to values; correct the training file'
+        )
+    defaults, built = kind(), {}
+    for name, value in values.items():
+        _check_known(kind, name, prefix=prefix)
+        default = getattr(defaults, name)
+        if is_dataclass(default):
+            built[name] = _build(type(default), value, prefix=f'{prefix}{name}.')
+            continue
+        built[name] = _to_tuple(value)
+        if not _fits(built[name], default):
             raise DatasetError(
-                f"unknown training setting '{prefix}{name}'; expected a field of "
-                f'{kind.__name__}; {hint}'
+                f"training setting '{prefix}{name}' is {value!r}; expected a value like "
+                f'{default!r}; correct it (YAML reads 1e-3 as text: write 1.0e-3)'
             )
-    return kind(**{name: _to_tuple(value) for name, value in values.items()})
+    return kind(**built)
+
+
+def _check_known(kind: type[Any], name: str, *, prefix: str) -> None:
+    known = [item.name for item in fields(kind)]
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean '{prefix}{near[0]}'?" if near else f'known: {", ".join(known)}'
+        raise DatasetError(
+            f"unknown training setting '{prefix}{name}'; expected a field of "
+            f'{kind.__name__}; {hint}'
+        )
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_fits(item, default[0]) for item in value)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(default)
 
 
 def _to_tuple(value: Any) -> Any:

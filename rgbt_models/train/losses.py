@@ -73,7 +73,11 @@ def compute_losses(
         labels,
         weight=class_weights,
         ignore_index=UNLABELED,
+        reduction='sum',
     )
+    # The weighted mean, but 0 and not NaN where nothing is labeled.
+    labeled_weight = class_weights[labels[labels != UNLABELED]].sum()
+    segmentation = segmentation / labeled_weight.clamp(min=1e-6)
     return Losses(classification=classification, box=box, segmentation=segmentation)
 
 

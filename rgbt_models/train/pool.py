@@ -25,7 +25,8 @@ from rgbt_models.errors import DatasetError
 SHARD_PAIRS = 64
 COUNTS_PER_K = 100.0
 ZERO_C_IN_K = 273.15
-_ARRAYS = ('rgb', 'thermal', 'label_map', 'objects', 'is_night')
+_IMAGES = ('rgb', 'thermal', 'label_map')
+_TABLES = ('objects', 'is_night')
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -100,22 +101,26 @@ class SamplePool:
         """Take in shards finished since the last call."""
         for path in sorted(self._folder.glob('shard_*')):
             if path.name not in self._shards:
-                self._shards[path.name] = {
-                    name: np.load(path / f'{name}.npy', mmap_mode='r') for name in _ARRAYS
-                }
-                count = len(self._shards[path.name]['rgb'])
+                self._shards[path.name] = {name: np.load(path / f'{name}.npy') for name in _TABLES}
+                count = len(self._shards[path.name]['is_night'])
                 self._index += [(path.name, position) for position in range(count)]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one pair."""
         name, position = self._index[index]
         shard = self._shards[name]
+        # Mapped for this pair only: a mapping kept open is a file descriptor kept open, and a pool
+        # of some hundred shards would meet the usual limit of 1024.
+        images = {
+            image: np.array(np.load(self._folder / name / f'{image}.npy', mmap_mode='r')[position])
+            for image in _IMAGES
+        }
         objects = np.asarray(shard['objects'], np.float32)
         objects = objects[objects[:, 0] == position]
         return Sample(
-            rgb=np.array(shard['rgb'][position]),
-            thermal=np.array(shard['thermal'][position]),
-            label_map=np.array(shard['label_map'][position]),
+            rgb=images['rgb'],
+            thermal=images['thermal'],
+            label_map=images['label_map'],
             boxes_xyxy=objects[:, 3:7],
             class_ids=objects[:, 1].astype(np.int64),
             ignore=objects[:, 2] > 0,
