@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime engine: the default, and the only one a robot needs."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from rgbt_models.card import GRAPH_FILE, ModelCard, verify_file
+from rgbt_perception.config import EngineConfig
+from rgbt_perception.engine.base import (
+    collect_outputs,
+    count_threads,
+    INPUT_NAMES,
+    OUTPUT_NAMES,
+    parse_device,
+)
+from rgbt_perception.errors import BackendUnavailableError, EngineError
+from rgbt_perception.types import Batch, RawOutputs
+
+_PRECISIONS = {'tensor(float)': 'fp32', 'tensor(float16)': 'fp16', 'tensor(bfloat16)': 'bf16'}
+_CUDA_PROVIDER = 'CUDAExecutionProvider'
+_LOG_ERRORS_ONLY = 3
+
+
+class OnnxEngine:
+    """Runs the card's ``model.onnx``; see ``Engine`` for the attributes."""
+
+    backend = 'onnx'
+
+    def __init__(self, card: ModelCard, config: EngineConfig) -> None:
+        """Check the file's hash, open it and check that it is a network of this project.
+
+        Raises:
+            BackendUnavailableError: If onnxruntime, or its CUDA provider, is not installed.
+            WeightsError: If the file is missing or altered.
+            EngineError: If onnxruntime refuses the file, or its inputs or outputs differ.
+        """
+        onnxruntime = _import_onnxruntime()
+        verify_file(card.graph_path, card.graph_sha256)
+        self._session: Any = _open_session(onnxruntime, card, config)
+        self._check_names(card)
+        cuda_index = parse_device(config.device)
+        is_on_cuda = self._session.get_providers()[0] == _CUDA_PROVIDER
+        if cuda_index is not None and not is_on_cuda:
+            raise EngineError(
+                f"device '{config.device}' could not be opened by ONNX Runtime, which fell back "
+                f"to the CPU; check the driver and CUDA, or set engine.device to 'cpu'"
+            )
+        self.device = f'cuda:{cuda_index}' if is_on_cuda else 'cpu'
+        self.precision = _PRECISIONS.get(self._session.get_inputs()[0].type, 'unknown')
+
+    def run(self, batch: Batch) -> RawOutputs:
+        """Run the network on one batch; see ``Engine.run``."""
+        inputs = {name: getattr(batch, name) for name in INPUT_NAMES}
+        try:
+            outputs = self._session.run(OUTPUT_NAMES, inputs)
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise EngineError(
+                f'ONNX Runtime failed on an input of {batch.rgb.shape[2:]} px ({error}); expected '
+                f'a size the graph accepts; check model.input_height and model.input_width'
+            ) from error
+        return collect_outputs(dict(zip(OUTPUT_NAMES, outputs, strict=True)))
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None
+
+    def _check_names(self, card: ModelCard) -> None:
+        found = (
+            [item.name for item in self._session.get_inputs()],
+            [item.name for item in self._session.get_outputs()],
+        )
+        if set(found[0]) != set(INPUT_NAMES) or not set(OUTPUT_NAMES) <= set(found[1]):
+            raise EngineError(
+                f"graph '{card.graph_path}' has inputs {found[0]} and outputs {found[1]}, "
+                f'expected inputs {list(INPUT_NAMES)} and outputs {list(OUTPUT_NAMES)}; export '
+                f'the model again'
+            )
+
+
+def _import_onnxruntime() -> ModuleType:
+    try:
+        return importlib.import_module('onnxruntime')
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "backend 'onnx' needs the package onnxruntime, which cannot be imported; run: "
+            "pip install 'rgbt_perception[onnx]'"
+        ) from error
+
+
+def _open_session(onnxruntime: ModuleType, card: ModelCard, config: EngineConfig) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = count_threads(config.num_threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    providers: list[Any] = ['CPUExecutionProvider']
+    cuda_index = parse_device(config.device)
+    if cuda_index is not None:
+        if _CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            raise BackendUnavailableError(
+                f"device '{config.device}' needs ONNX Runtime with CUDA, the installed one runs "
+                f'on the CPU only; run: pip install onnxruntime-gpu'
+            )
+        providers.insert(0, (_CUDA_PROVIDER, {'device_id': cuda_index}))
+    try:
+        return onnxruntime.InferenceSession(
+            str(card.graph_path), sess_options=options, providers=providers
+        )
+    except Exception as error:  # onnxruntime raises a dozen unrelated types
+        raise EngineError(
+            f"ONNX Runtime cannot open '{card.graph_path}' ({error}); expected the {GRAPH_FILE} "
+            f'of this card; export it again or update onnxruntime'
+        ) from error

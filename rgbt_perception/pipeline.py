@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one pipeline of node, replay and evaluation: a pair in, a result out."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+
+from rgbt_models.card import load_card, ModelCard
+from rgbt_perception.config import PerceptionConfig
+from rgbt_perception.dominance_filter import DominanceFilter
+from rgbt_perception.engine import Engine, open_engine
+from rgbt_perception.errors import ConfigError
+from rgbt_perception.health import assess
+from rgbt_perception.postprocess import decode_detections, decode_label_map
+from rgbt_perception.preprocess import build_batch
+from rgbt_perception.registration import Registration
+from rgbt_perception.types import Detections, Mode, Pair, Result, StageTimes, UNLABELED
+
+
+class Pipeline:
+    """Runs pairs through preprocessing, the network and postprocessing, one at a time.
+
+    Not thread-safe: one thread runs it, and changes its settings between two runs.
+
+    Attributes:
+        card: The model's card.
+        engine: What runs the network.
+        config: The settings in force; see ``reconfigure``.
+        input_hw: Height and width of the network input, px.
+    """
+
+    def __init__(self, *, card: ModelCard, engine: Engine, config: PerceptionConfig) -> None:
+        """Put the parts together; takes over the engine and closes it in ``close``.
+
+        Raises:
+            ConfigError: If the configured input size does not fit the card.
+        """
+        self.card = card
+        self.engine = engine
+        self.config = config
+        self.input_hw = _choose_input_hw(card, config)
+        self.registration = Registration(config.registration)
+        self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
+
+    def run(self, pair: Pair) -> Result:
+        """Process one pair; a pair without any usable camera gives an empty result.
+
+        Raises:
+            EngineError: If the network fails; the next pair may work again.
+        """
+        started = perf_counter()
+        mode, mode_reason = assess(pair, self.config.fallback)
+        if mode is Mode.NONE:
+            return self._empty_result(pair, mode_reason, started)
+        batch = build_batch(pair, mode, self.card, self.registration, self.input_hw)
+        preprocessed = perf_counter()
+        raw = self.engine.run(batch)
+        inferred = perf_counter()
+        letterbox, source_hw = batch.letterbox, batch.source_hw
+        detections = decode_detections(raw, letterbox, source_hw, self.config.output)
+        label_map = decode_label_map(raw, letterbox, source_hw)
+        dominance = self._dominance.update(raw, mode, pair.reference.stamp_ns)
+        return Result(
+            pair=pair,
+            mode=mode,
+            mode_reason=mode_reason,
+            detections=detections,
+            label_map=label_map,
+            dominance=dominance,
+            share_map=raw.share_map[0, 0],
+            times=_times(started, preprocessed, inferred),
+        )
+
+    def reconfigure(self, config: PerceptionConfig) -> None:
+        """Take over the settings that may change while running: ``output`` and ``dominance``.
+
+        The other groups of ``config`` are kept for reading, but what was built from them stays.
+        """
+        self.config = config
+        self._dominance.config = config.dominance
+
+    def reset(self) -> None:
+        """Forget what was learnt from earlier pairs, as before another bag."""
+        self._dominance.reset()
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+    def _empty_result(self, pair: Pair, mode_reason: str, started: float) -> Result:
+        dominance = self._dominance.update(None, Mode.NONE, pair.reference.stamp_ns)
+        assessed = perf_counter()
+        return Result(
+            pair=pair,
+            mode=Mode.NONE,
+            mode_reason=mode_reason,
+            detections=Detections(
+                boxes_xyxy=np.zeros((0, 4), np.float32),
+                scores=np.zeros(0, np.float32),
+                class_ids=np.zeros(0, np.int64),
+            ),
+            label_map=np.full(pair.reference.size_hw, UNLABELED, np.uint8),
+            dominance=dominance,
+            share_map=np.zeros((0, 0), np.float32),
+            times=_times(started, assessed, assessed),
+        )
+
+
+def open_pipeline(config: PerceptionConfig) -> Pipeline:
+    """Load the card, open its engine and build the pipeline.
+
+    Args:
+        config: All settings.
+
+    Returns:
+        The pipeline, ready to run; close it to release the engine.
+
+    Raises:
+        CardError: If the card is missing or malformed.
+        WeightsError: If a model file is missing or altered.
+        ConfigError: If the input size or the device is wrong.
+        BackendUnavailableError: If the backend is not installed.
+        EngineError: If the runtime refuses the model.
+    """
+    card = load_card(config.model.card)
+    _choose_input_hw(card, config)  # before the slow part
+    return Pipeline(card=card, engine=open_engine(card, config.engine), config=config)
+
+
+def _choose_input_hw(card: ModelCard, config: PerceptionConfig) -> tuple[int, int]:
+    model = config.model
+    input_hw = (model.input_height or card.input_hw[0], model.input_width or card.input_hw[1])
+    if any(side % card.size_multiple for side in input_hw):
+        raise ConfigError(
+            f'model.input_height and model.input_width are {input_hw[0]} and {input_hw[1]}, '
+            f"expected multiples of {card.size_multiple} for card '{card.name}'; use 0 for the "
+            f"card's {card.input_hw[0]} and {card.input_hw[1]}"
+        )
+    return input_hw
+
+
+def _times(started: float, preprocessed: float, inferred: float) -> StageTimes:
+    return StageTimes(
+        preprocess_ms=(preprocessed - started) * 1e3,
+        infer_ms=(inferred - preprocessed) * 1e3,
+        postprocess_ms=(perf_counter() - inferred) * 1e3,
+    )

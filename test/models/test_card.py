@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+import hashlib
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+from made_models import make_card
+import pytest
+
+from rgbt_models.card import hash_file, list_cards, load_card, verify_file
+from rgbt_models.errors import CardError, WeightsError
+
+
+def write_card(folder, **changes):
+    """Write the made card with some JSON values replaced; ``...`` takes a key away."""
+    values = json.loads(make_card().to_json())
+    values.update(changes)
+    values = {name: value for name, value in values.items() if value is not ...}
+    (folder / 'card.json').write_text(json.dumps(values), encoding='utf-8')
+    return folder
+
+
+def test_a_card_comes_back_as_it_was_written(tmp_path):
+    card = make_card()
+    (tmp_path / 'card.json').write_text(card.to_json(), encoding='utf-8')
+    assert load_card(tmp_path) == replace(card, folder=tmp_path.resolve())
+
+
+def test_the_json_keeps_the_field_order_and_names_no_folder():
+    text = make_card(folder=Path('secret')).to_json()
+    assert list(json.loads(text))[:4] == ['format', 'name', 'version', 'architecture']
+    assert 'secret' not in text
+    assert 'grüne' in text
+    assert text.endswith('}\n')
+
+
+def test_a_card_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        make_card().name = 'other'
+
+
+def test_paths_of_the_files_are_beside_the_card(tmp_path):
+    card = load_card(write_card(tmp_path))
+    assert card.weights_path == tmp_path.resolve() / 'model.safetensors'
+    assert card.graph_path == tmp_path.resolve() / 'model.onnx'
+
+
+def test_a_folder_given_as_text_needs_a_separator(tmp_path, monkeypatch):
+    (tmp_path / 'made').mkdir()
+    write_card(tmp_path / 'made')
+    monkeypatch.chdir(tmp_path)
+    assert load_card('./made').name == 'made'
+    with pytest.raises(CardError, match='no model card'):
+        load_card('made')
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(
+        CardError, match=r"no model card at '.*huge/card.json'; expected one of "
+    ) as e:
+        load_card('huge')
+    assert all(name in str(e.value) for name in list_cards())
+
+
+@pytest.mark.parametrize('content', [b'{"format": 1,', b'\xff\xfe', b''])
+def test_text_that_is_not_json_is_said(tmp_path, content):
+    (tmp_path / 'card.json').write_bytes(content)
+    with pytest.raises(CardError, match='is not valid JSON'):
+        load_card(tmp_path)
+
+
+@pytest.mark.parametrize('found', [2, None, '1', ...])
+def test_another_format_is_refused(tmp_path, found):
+    with pytest.raises(CardError, match='this version reads 1; export the model again'):
+        load_card(write_card(tmp_path, format=found))
+
+
+def test_json_that_is_no_object_is_refused(tmp_path):
+    (tmp_path / 'card.json').write_text('[1, 2]')
+    with pytest.raises(CardError, match='has format None'):
+        load_card(tmp_path)
+
+
+def test_unknown_and_missing_keys_are_named(tmp_path):
+    folder = write_card(tmp_path, licens='x', licence=..., rgb_std=...)
+    expected = r"unknown keys \['licens'\] and lacks \['licence', 'rgb_std'\]"
+    with pytest.raises(CardError, match=expected):
+        load_card(folder)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'input_hw': 384}, r"\['input_hw'\] are not lists"),
+        ({'input_hw': ['384', '512']}, 'malformed'),
+        ({'input_hw': [96, 160, 3]}, 'expected two positive multiples of 16'),
+        ({'input_hw': [96, 168]}, 'expected two positive multiples of 16'),
+        ({'input_hw': [0, 160]}, 'expected two positive multiples of 16'),
+        ({'input_hw': [-16, 160]}, 'expected two positive multiples of 16'),
+        ({'size_multiple': 0}, 'size_multiple 0; expected a positive number'),
+        ({'rgb_mean': [0.1, 0.2]}, 'expected three values for RGB'),
+        ({'rgb_std': [0.1, 0.2, 0.0]}, 'standard deviations above 0'),
+        ({'rgb_std': [0.1, 0.2, float('nan')]}, 'standard deviations above 0'),
+        ({'thermal_std': -0.2}, 'standard deviations above 0'),
+        ({'thermal_std': '0.2'}, 'malformed'),
+        ({'detection_classes': 'person'}, r"\['detection_classes'\] are not lists"),
+        ({'detection_classes': []}, 'one or more names'),
+        ({'segmentation_classes': ['sky', 'sky']}, 'each once'),
+        ({'mdi_calibration': {'bias': 0.0}}, 'malformed'),
+        ({'mdi_calibration': [1.0]}, 'malformed'),
+        ({'thermal_normaliser': {'low_percentile': 1.0}}, 'thermal_normaliser lacks .*high_perc'),
+        ({'thermal_normaliser': None}, 'malformed'),
+    ],
+)
+def test_a_value_that_no_stage_can_use_is_refused(tmp_path, changes, said):
+    with pytest.raises(CardError, match=said) as error:
+        load_card(write_card(tmp_path, **changes))
+    assert str(tmp_path.resolve()) in str(error.value)
+
+
+def test_an_unknown_normaliser_setting_is_refused(tmp_path):
+    values = json.loads(make_card().to_json())['thermal_normaliser']
+    with pytest.raises(CardError, match='gamma'):
+        load_card(write_card(tmp_path, thermal_normaliser={**values, 'gamma': 2.0}))
+
+
+def test_the_hash_is_sha256_in_hex(tmp_path):
+    content = bytes(range(256)) * 5000  # more than one block of a mebibyte
+    (tmp_path / 'file').write_bytes(content)
+    assert hash_file(tmp_path / 'file') == hashlib.sha256(content).hexdigest()
+    (tmp_path / 'empty').write_bytes(b'')
+    # the published SHA-256 of nothing
+    assert hash_file(tmp_path / 'empty').startswith('e3b0c44298fc1c14')
+
+
+def test_a_file_with_its_hash_passes_and_an_altered_one_does_not(tmp_path):
+    path = tmp_path / 'model.onnx'
+    path.write_bytes(b'graph')
+    expected = hash_file(path)
+    verify_file(path, expected)
+    path.write_bytes(b'grapf')
+    said = f'SHA-256 {hash_file(path)[:12]}..., the card expects {expected[:12]}'
+    with pytest.raises(WeightsError, match='altered or belongs to another card') as error:
+        verify_file(path, expected)
+    assert said in str(error.value)
+
+
+def test_a_missing_model_file_is_said(tmp_path):
+    with pytest.raises(WeightsError, match=r"model.onnx' is missing; expected it beside its card"):
+        verify_file(tmp_path / 'model.onnx', '0' * 64)
+
+
+def test_the_shipped_cards_are_whole():
+    assert 'tiny' in list_cards()
+    for name in list_cards():
+        card = load_card(name)
+        assert card.name == name
+        verify_file(card.weights_path, card.weights_sha256)
+        verify_file(card.graph_path, card.graph_sha256)
+        assert len(card.mdi_calibration.weights) == 3
+        assert card.synthetic_only == ('ynthetic data only' in card.training_data)
+
+
+def test_cards_and_normalisers_need_no_torch():
+    code = (
+        'import sys, rgbt_models, rgbt_models.card, rgbt_models.normalise, rgbt_models.errors; '
+        "sys.exit(any(name in sys.modules for name in ('torch', 'onnxruntime', 'cv2', 'timm')))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, '-c', code], cwd=root, check=False).returncode == 0

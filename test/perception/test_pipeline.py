@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from fakes import (
+    build_card,
+    build_onnx_card,
+    build_outputs,
+    build_pair,
+    FakeEngine,
+    rgb_frame,
+    thermal_frame,
+)
+import numpy as np
+import pytest
+
+from rgbt_models.errors import CardError
+from rgbt_perception.config import build_config
+from rgbt_perception.errors import ConfigError, EngineError
+from rgbt_perception.pipeline import open_pipeline, Pipeline
+from rgbt_perception.types import DominanceState, Mode, NS_PER_S, Pair, UNLABELED
+
+
+def build_pipeline(folder: Path, engine: FakeEngine, **values: object) -> Pipeline:
+    return Pipeline(card=build_card(folder), engine=engine, config=build_config(values))
+
+
+def test_fused_pair_gives_every_output_in_reference_pixels(tmp_path: Path):
+    # Network 64x80, RGB 48x64: scale 1.25, 2 px above and below.
+    outputs = build_outputs((64, 80), boxes=[(2, 0.9, (10.0, 7.0, 40.0, 27.0))], class_id=6)
+    pipeline = build_pipeline(tmp_path, FakeEngine(outputs))
+    pair = build_pair()
+    result = pipeline.run(pair)
+    assert result.pair is pair
+    assert (result.mode, result.mode_reason) == (Mode.FUSED, '')
+    np.testing.assert_allclose(result.detections.boxes_xyxy, [[8, 4, 32, 20]], rtol=1e-6)
+    assert result.detections.class_ids.tolist() == [2]
+    assert result.label_map.shape == (48, 64)
+    assert (result.label_map == 6).all()
+    assert result.share_map.shape == (4, 5)
+    assert result.dominance.mdi == pytest.approx(np.tanh(0.1), abs=1e-6)
+    assert result.times.latency_ms > 0
+
+
+def test_network_sees_only_what_the_mode_uses(tmp_path: Path):
+    engine = FakeEngine()
+    pipeline = build_pipeline(tmp_path, engine)
+    pairs = [
+        Pair(rgb=rgb_frame(), thermal=None),
+        Pair(rgb=None, thermal=thermal_frame()),
+        Pair(rgb=rgb_frame(value=0), thermal=thermal_frame()),
+        Pair(rgb=rgb_frame(), thermal=thermal_frame(value=0)),
+    ]
+    results = [pipeline.run(pair) for pair in pairs]
+    assert [result.mode for result in results] == [
+        Mode.RGB_ONLY,
+        Mode.THERMAL_ONLY,
+        Mode.THERMAL_ONLY,
+        Mode.RGB_ONLY,
+    ]
+    available = [batch.available[0].tolist() for batch in engine.batches]
+    assert available == [[1, 0], [0, 1], [0, 1], [1, 0]]
+    assert [result.dominance.mdi for result in results] == [1, -1, -1, 1]
+    assert results[1].label_map.shape == (40, 56)
+    assert results[2].label_map.shape == (48, 64)
+
+
+def test_pair_without_a_usable_camera_is_not_given_to_the_network(tmp_path: Path):
+    engine = FakeEngine()
+    pair = Pair(rgb=rgb_frame(value=0), thermal=None)
+    result = build_pipeline(tmp_path, engine).run(pair)
+    assert not engine.batches
+    assert result.mode is Mode.NONE
+    assert result.mode_reason == 'rgb is dark (p99.5 = 0 of 255); no thermal frame'
+    assert len(result.detections) == 0
+    assert result.label_map.shape == (48, 64)
+    assert (result.label_map == UNLABELED).all()
+    assert not result.dominance.valid
+    assert result.times.infer_ms == 0
+
+
+def test_error_of_the_engine_leaves_the_next_pair_unharmed(tmp_path: Path):
+    engine = FakeEngine(error=EngineError('broken'))
+    pipeline = build_pipeline(tmp_path, engine)
+    with pytest.raises(EngineError, match='broken'):
+        pipeline.run(build_pair())
+    engine.error = None
+    assert len(pipeline.run(build_pair()).detections) == 1
+
+
+def test_threshold_changes_between_two_pairs(tmp_path: Path):
+    pipeline = build_pipeline(tmp_path, FakeEngine(build_outputs((64, 80))))
+    assert len(pipeline.run(build_pair()).detections) == 1
+    pipeline.reconfigure(build_config({'output.score_threshold': 0.95}))
+    assert len(pipeline.run(build_pair()).detections) == 0
+
+
+def test_dominance_filter_changes_between_two_pairs(tmp_path: Path):
+    pipeline = build_pipeline(tmp_path, FakeEngine(build_outputs((64, 80), rgb_share=0.55)))
+    assert pipeline.run(build_pair()).dominance.state is DominanceState.RGB
+    pipeline.reconfigure(build_config({'dominance.threshold': 0.99}))
+    assert pipeline.run(build_pair()).dominance.state is DominanceState.BALANCED
+
+
+def test_dominance_is_filtered_until_reset(tmp_path: Path):
+    engine = FakeEngine(build_outputs((64, 80), rgb_share=0.6))
+    pipeline = build_pipeline(tmp_path, engine, **{'dominance.time_constant_s': 60.0})
+    high = pipeline.run(build_pair(NS_PER_S)).dominance.mdi
+    engine.outputs = build_outputs((64, 80), rgb_share=0.4)
+    assert pipeline.run(build_pair(2 * NS_PER_S)).dominance.mdi == pytest.approx(high, abs=0.05)
+    pipeline.reset()
+    assert pipeline.run(build_pair(3 * NS_PER_S)).dominance.mdi < -0.7
+
+
+def test_configured_input_size_replaces_the_card_s(tmp_path: Path):
+    engine = FakeEngine()
+    values = {'model.input_height': 96, 'model.input_width': 112}
+    build_pipeline(tmp_path, engine, **values).run(build_pair())
+    assert engine.batches[0].rgb.shape == (1, 3, 96, 112)
+
+
+def test_input_size_off_the_grid_is_refused(tmp_path: Path):
+    with pytest.raises(
+        ConfigError,
+        match=r"are 64 and 100, expected multiples of 16 for card 'fake'; use 0 for .* 64 and 80",
+    ):
+        build_pipeline(tmp_path, FakeEngine(), **{'model.input_width': 100})
+
+
+def test_closing_closes_the_engine(tmp_path: Path):
+    engine = FakeEngine()
+    build_pipeline(tmp_path, engine).close()
+    assert engine.is_closed
+
+
+def test_open_pipeline_runs_a_real_graph(tmp_path: Path):
+    build_onnx_card(tmp_path / 'card')
+    config = build_config({'model.card': str(tmp_path / 'card'), 'engine.num_threads': 1})
+    pipeline = open_pipeline(config)
+    result = pipeline.run(build_pair())
+    # The graph's box covers the middle half of the network input: (20, 16)..(60, 48).
+    np.testing.assert_allclose(result.detections.boxes_xyxy, [[16, 11.2, 48, 36.8]], rtol=1e-5)
+    assert (result.label_map == 1).all()
+    pipeline.close()
+
+
+def test_same_pair_gives_the_same_numbers(tmp_path: Path):
+    build_onnx_card(tmp_path / 'card')
+    config = build_config({'model.card': str(tmp_path / 'card'), 'engine.num_threads': 1})
+    pairs = [build_pair(k * NS_PER_S) for k in range(3)]
+    runs = []
+    for _ in range(2):
+        pipeline = open_pipeline(config)
+        runs.append([pipeline.run(pair) for pair in pairs])
+    for first, second in zip(*runs, strict=True):
+        for name in ('boxes_xyxy', 'scores', 'class_ids'):
+            np.testing.assert_array_equal(
+                getattr(first.detections, name), getattr(second.detections, name)
+            )
+        np.testing.assert_array_equal(first.label_map, second.label_map)
+        assert dataclasses.asdict(first.dominance) == dataclasses.asdict(second.dominance)
+
+
+def test_unknown_card_is_named(tmp_path: Path):
+    with pytest.raises(CardError, match='no model card at'):
+        open_pipeline(build_config({'model.card': str(tmp_path / 'nothing')}))
