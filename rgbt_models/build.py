@@ -16,16 +16,6 @@ from rgbt_models.heads import DetectionHead, SegmentationHead
 from rgbt_models.neck import FusionPyramid
 from rgbt_models.weights import load_weights
 
-INPUT_NAMES = ('rgb', 'thermal', 'available')
-OUTPUT_NAMES = (
-    'class_logits',
-    'boxes_xyxy',
-    'segmentation_logits',
-    'share_map',
-    'rgb_shares',
-    'entropies',
-)
-
 
 class RGBTModel(nn.Module):
     """Encoder, fusion pyramid and both heads."""

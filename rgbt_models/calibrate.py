@@ -36,7 +36,13 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationFit:
-    """The fitted map and how well it orders the pairs it was fitted on."""
+    """The fitted map and how well it orders the pairs it was fitted on.
+
+    Attributes:
+        calibration: The map.
+        correlation: Between fitted and wanted index; 0 where all pairs are alike.
+        num_pairs: Pairs fitted on.
+    """
 
     calibration: MdiCalibration
     correlation: float
@@ -71,7 +77,7 @@ def calibrate_mdi(model: RGBTModel, config: TrainConfig, *, num_pairs: int) -> C
     fitted = torch.tensor(
         [apply_calibration(calibration, np.asarray(row)) for row in inputs.tolist()]
     )
-    correlation = float(torch.corrcoef(torch.stack([fitted, wanted]))[0, 1])
+    correlation = _correlation(fitted, wanted)
     _LOGGER.info('calibrated mdi on %d pairs, correlation %.2f', num_pairs, correlation)
     return CalibrationFit(calibration=calibration, correlation=correlation, num_pairs=num_pairs)
 
@@ -106,6 +112,12 @@ def fit_tanh(shares: Tensor, targets: Tensor) -> MdiCalibration:
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     fitted = (weights.detach() / scale).tolist()
     return MdiCalibration(weights=tuple(round(w, 6) for w in fitted), bias=round(bias.item(), 6))
+
+
+def _correlation(values: Tensor, others: Tensor) -> float:
+    if values.max() == values.min() or others.max() == others.min():
+        return 0.0  # nothing is ordered; NaN would not be JSON
+    return float(torch.corrcoef(torch.stack([values, others]))[0, 1])
 
 
 @torch.no_grad()

@@ -22,6 +22,16 @@ CARDS_DIR = Path(__file__).parent / 'cards'
 CARD_FILE = 'card.json'
 WEIGHTS_FILE = 'model.safetensors'
 GRAPH_FILE = 'model.onnx'
+# Names of the network's inputs and outputs, in torch and in the exported graph.
+INPUT_NAMES = ('rgb', 'thermal', 'available')
+OUTPUT_NAMES = (
+    'class_logits',
+    'boxes_xyxy',
+    'segmentation_logits',
+    'share_map',
+    'rgb_shares',
+    'entropies',
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from rgbt_models.build import INPUT_NAMES, OUTPUT_NAMES, RGBTModel
+from rgbt_models.build import RGBTModel
+from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
 from rgbt_models.errors import ExportError
 
 OPSET = 18

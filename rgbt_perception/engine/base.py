@@ -13,20 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rgbt_models.card import ModelCard
+from rgbt_models.card import ModelCard, OUTPUT_NAMES
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError
 from rgbt_perception.types import Batch, RawOutputs
 
-INPUT_NAMES = ('rgb', 'thermal', 'available')
-OUTPUT_NAMES = (
-    'class_logits',
-    'boxes_xyxy',
-    'segmentation_logits',
-    'share_map',
-    'rgb_shares',
-    'entropies',
-)
 # Module each backend needs, in the order 'auto' tries them.
 BACKEND_MODULES = {'onnx': 'onnxruntime', 'torch': 'torch'}
 

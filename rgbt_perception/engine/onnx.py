@@ -7,13 +7,11 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from rgbt_models.card import GRAPH_FILE, ModelCard, verify_file
+from rgbt_models.card import GRAPH_FILE, INPUT_NAMES, ModelCard, OUTPUT_NAMES, verify_file
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import (
     collect_outputs,
     count_threads,
-    INPUT_NAMES,
-    OUTPUT_NAMES,
     parse_device,
 )
 from rgbt_perception.errors import BackendUnavailableError, EngineError

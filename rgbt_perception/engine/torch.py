@@ -7,9 +7,9 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from rgbt_models.card import ModelCard
+from rgbt_models.card import INPUT_NAMES, ModelCard
 from rgbt_perception.config import EngineConfig
-from rgbt_perception.engine.base import collect_outputs, count_threads, INPUT_NAMES, parse_device
+from rgbt_perception.engine.base import collect_outputs, count_threads, parse_device
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 from rgbt_perception.types import Batch, RawOutputs
 

@@ -11,10 +11,10 @@ from fakes import build_card, build_onnx_card, build_outputs
 import numpy as np
 import pytest
 
-from rgbt_models.card import ModelCard
+from rgbt_models.card import ModelCard, OUTPUT_NAMES
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine import open_engine
-from rgbt_perception.engine.base import collect_outputs, count_threads, OUTPUT_NAMES, parse_device
+from rgbt_perception.engine.base import collect_outputs, count_threads, parse_device
 from rgbt_perception.errors import (
     BackendUnavailableError,
     ConfigError,

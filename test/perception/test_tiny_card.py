@@ -7,9 +7,8 @@ from fakes import build_pair
 import numpy as np
 import pytest
 
-from rgbt_models.card import load_card
+from rgbt_models.card import load_card, OUTPUT_NAMES
 from rgbt_perception.config import build_config
-from rgbt_perception.engine.base import OUTPUT_NAMES
 from rgbt_perception.pipeline import open_pipeline, Pipeline
 from rgbt_perception.preprocess import build_batch
 from rgbt_perception.types import Mode

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+from made_models import painted_sample, small_model
+import numpy as np
+import pytest
+import torch
+
+from rgbt_models import calibrate
+from rgbt_models.calibrate import apply_calibration, calibrate_mdi, fit_tanh
+from rgbt_models.card import MdiCalibration
+from rgbt_models.errors import DatasetError
+from rgbt_models.train.config import TrainConfig
+
+
+def made_shares(count, *, seed=0, spread=(0.02, 0.05, 0.03)):
+    generator = torch.Generator().manual_seed(seed)
+    return 0.5 + torch.randn(count, 3, generator=generator) * torch.tensor(spread)
+
+
+def test_the_map_at_one_half_is_tanh_of_the_bias():
+    calibration = MdiCalibration(weights=(3.0, -2.0, 9.0), bias=-0.4)
+    assert apply_calibration(calibration, np.full(3, 0.5)) == pytest.approx(math.tanh(-0.4))
+
+
+def test_weights_belong_to_levels_finest_first():
+    calibration = MdiCalibration(weights=(10.0, 20.0, -5.0), bias=0.1)
+    mdi = apply_calibration(calibration, np.array([0.51, 0.52, 0.60]))
+    assert mdi == pytest.approx(math.tanh(0.1 + 0.1 + 0.4 - 0.5))
+
+
+def test_a_known_map_is_recovered():
+    known = MdiCalibration(weights=(12.0, -4.0, 20.0), bias=0.3)
+    shares = made_shares(400)
+    targets = torch.tensor([apply_calibration(known, row) for row in shares.numpy()])
+    fitted = fit_tanh(shares, targets)
+    assert fitted.weights == pytest.approx(known.weights, rel=0.03)
+    assert fitted.bias == pytest.approx(known.bias, abs=0.01)
+
+
+def test_a_level_that_never_varies_gets_no_weight():
+    shares = made_shares(200, spread=(0.02, 0.0, 0.03))
+    fitted = fit_tanh(shares, torch.tanh(15.0 * (shares[:, 0] - 0.5)))
+    assert fitted.weights[1] == pytest.approx(0.0, abs=1e-6)
+    assert fitted.weights[0] == pytest.approx(15.0, rel=0.03)
+
+
+def test_targets_at_the_ends_stay_finite():
+    shares = made_shares(100)
+    fitted = fit_tanh(shares, torch.where(shares[:, 0] > 0.5, 1.0, -1.0))
+    assert all(math.isfinite(w) for w in (*fitted.weights, fitted.bias))
+    high = apply_calibration(fitted, np.array([0.56, 0.5, 0.5]))
+    low = apply_calibration(fitted, np.array([0.44, 0.5, 0.5]))
+    assert high > 0.9
+    assert low < -0.9
+
+
+@pytest.mark.parametrize('num_pairs', [0, 1, 3])
+def test_too_few_pairs_are_refused(num_pairs):
+    with pytest.raises(
+        DatasetError, match=f'{num_pairs} calibration pairs asked for; expected at'
+    ):
+        calibrate_mdi(small_model(), TrainConfig(), num_pairs=num_pairs)
+
+
+@pytest.mark.parametrize(
+    ('values', 'others', 'expected'),
+    [
+        ([1.0, 2.0, 4.0], [3.0, 5.0, 9.0], 1.0),
+        ([1.0, 2.0, 4.0], [-1.0, -2.0, -4.0], -1.0),
+        ([1.0, 2.0, 4.0], [-1.0, -1.0, -1.0], 0.0),
+        ([0.0, 0.0], [1.0, 2.0], 0.0),
+    ],
+)
+def test_correlation_of_equal_values_is_zero(values, others, expected):
+    correlation = calibrate._correlation(torch.tensor(values), torch.tensor(others))
+    assert correlation == pytest.approx(expected)
+
+
+@pytest.fixture
+def painted_world(monkeypatch):
+    """Replace rendering; return the (seed, scale) of what was asked for."""
+    asked = []
+
+    def render(seed, *, scale):
+        asked.append((seed, scale))
+        x = 10 + seed % 60
+        return painted_sample((x, 20, x + 20, 70), is_night=bool(seed % 2))
+
+    monkeypatch.setattr(calibrate, 'render_sample', render)
+    return asked
+
+
+def test_calibration_is_repeatable_and_says_how_well_it_fits(painted_world):
+    config = TrainConfig(pool_scale=0.25)
+    first = calibrate_mdi(small_model(), config, num_pairs=8)
+    second = calibrate_mdi(small_model(), config, num_pairs=8)
+    assert first == second
+    assert first.num_pairs == 8
+    assert len(first.calibration.weights) == 3
+    assert -1.0 <= first.correlation <= 1.0  # never NaN, which is no JSON
+    assert painted_world[:8] == [(2_000_000 + index, 0.25) for index in range(8)]
+
+
+def test_a_blinded_rgb_image_is_dark_and_a_blinded_thermal_one_flat():
+    sample = painted_sample((30, 20, 60, 80))
+    contrast, brightness = {}, {}
+    for kind in ('none', 'rgb', 'thermal'):
+        seen = calibrate._sense(sample, np.random.default_rng(4), kind)
+        assert (seen.rgb.dtype, seen.thermal.dtype) == (np.uint8, np.uint16)
+        brightness[kind] = seen.rgb[30:70, 35:55].mean()
+        contrast[kind] = np.corrcoef(seen.thermal.ravel(), sample.thermal.ravel())[0, 1]
+    assert brightness['rgb'] < 0.15 * brightness['none']
+    assert brightness['thermal'] == pytest.approx(brightness['none'], rel=0.35)
+    assert contrast['none'] > 0.9
+    assert contrast['rgb'] > 0.9
