@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS messages to frames, and results to ROS messages.
+
+Reading is zero-copy: a frame's pixels are a view into the message, which rclpy makes anew for
+every callback. Writing appends bytes to the fresh array of a new message, the fastest public way
+(0.02 ms for 640x480 rgb8; assigning an ndarray takes 43 ms).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TYPE_CHECKING
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from rgbt_perception.errors import BackendUnavailableError
+from rgbt_perception.images import decode_compressed_rgb, decode_rgb
+from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
+from rgbt_perception.thermal import decode_compressed_thermal, decode_thermal
+from rgbt_perception.types import Frame, Modality, NS_PER_S
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from rgbt_models.card import ModelCard
+    from rgbt_perception.types import Detections, Result
+
+IMAGE_ENCODINGS = {
+    'mono8': (np.uint8, 1),
+    'mono16': (np.uint16, 1),
+    'rgb8': (np.uint8, 3),
+    '32FC1': (np.float32, 1),
+}
+
+
+def import_vision_msgs() -> ModuleType:
+    """Import the messages of vision_msgs.
+
+    Raises:
+        BackendUnavailableError: If they are not installed.
+    """
+    try:
+        import vision_msgs.msg
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f'vision_msgs cannot be imported ({error}), expected version 4; install it with '
+            f'apt install ros-$ROS_DISTRO-vision-msgs, or without a ROS distribution with '
+            f'python tools/pip_ros/install_vision_msgs.py'
+        ) from error
+    messages: ModuleType = vision_msgs.msg
+    return messages
+
+
+def frame_from_image(message: Image, *, modality: Modality, max_pixels: int) -> Frame:
+    """Decode a raw image.
+
+    Args:
+        message: sensor_msgs/Image; its buffer must not change while the frame lives.
+        modality: Which camera it comes from.
+        max_pixels: Largest accepted height times width.
+
+    Raises:
+        FrameError: If encoding, step, size or data are not usable.
+    """
+    decode = decode_rgb if modality is Modality.RGB else decode_thermal
+    pixels = decode(
+        message.data,
+        encoding=message.encoding,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+        max_pixels=max_pixels,
+    )
+    return _frame(pixels, message.header, modality)
+
+
+def frame_from_compressed(
+    message: CompressedImage, *, modality: Modality, max_pixels: int
+) -> Frame:
+    """Decode a JPEG or PNG image; a PNG keeps 16 bits.
+
+    Args:
+        message: sensor_msgs/CompressedImage.
+        modality: Which camera it comes from.
+        max_pixels: Largest accepted height times width, checked before decoding.
+
+    Raises:
+        FrameError: If format, size or data are not usable.
+    """
+    is_rgb = modality is Modality.RGB
+    decode = decode_compressed_rgb if is_rgb else decode_compressed_thermal
+    pixels = decode(message.data, format=message.format, max_pixels=max_pixels)
+    return _frame(pixels, message.header, modality)
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """Return a message time in nanoseconds."""
+    return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
+
+
+def header_of(frame: Frame) -> Header:
+    """Return the header a frame came with: its stamp and its frame id, exactly."""
+    stamp = Time(sec=frame.stamp_ns // NS_PER_S, nanosec=frame.stamp_ns % NS_PER_S)
+    return Header(stamp=stamp, frame_id=frame.frame_id)
+
+
+def build_image(pixels: np.ndarray[Any, Any], encoding: str, header: Header) -> Image:
+    """Build an image message without padding.
+
+    Args:
+        pixels: (h, w) uint8 for mono8, (h, w, 3) uint8 for rgb8, (h, w) float32 for 32FC1.
+        encoding: 'mono8', 'rgb8' or '32FC1'.
+        header: Header of the reference frame.
+    """
+    dtype, channels = IMAGE_ENCODINGS[encoding]
+    height, width = pixels.shape[:2]
+    contiguous = np.ascontiguousarray(pixels, dtype)
+    message = Image(header=header, height=height, width=width, encoding=encoding)
+    message.step = width * channels * contiguous.itemsize
+    message.is_bigendian = int(sys.byteorder == 'big')
+    message.data.frombytes(contiguous.reshape(-1).view(np.uint8))
+    return message
+
+
+def build_detections(
+    detections: Detections, *, header: Header, class_names: tuple[str, ...], use_names: bool
+) -> Any:
+    """Build a vision_msgs/Detection2DArray: centre and size in pixels, empty track id.
+
+    Args:
+        detections: Boxes in reference pixels, edge units.
+        header: Header of the reference frame; also of every detection.
+        class_names: Names of the detection classes.
+        use_names: class_id carries the name, else the index as text.
+    """
+    msgs = import_vision_msgs()
+    message = msgs.Detection2DArray(header=header)
+    centers = (detections.boxes_xyxy[:, :2] + detections.boxes_xyxy[:, 2:]) / 2.0
+    sizes = detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]
+    columns = zip(
+        centers.tolist(),
+        sizes.tolist(),
+        detections.scores.tolist(),
+        detections.class_ids.tolist(),
+        strict=True,
+    )
+    for (x, y), (width, height), score, class_id in columns:
+        item = msgs.Detection2D(header=header)
+        item.bbox.center.position.x, item.bbox.center.position.y = x, y
+        item.bbox.size_x, item.bbox.size_y = width, height
+        result = msgs.ObjectHypothesisWithPose()
+        result.hypothesis.class_id = class_names[class_id] if use_names else str(class_id)
+        result.hypothesis.score = score
+        item.results.append(result)
+        message.detections.append(item)
+    return message
+
+
+def build_mdi(result: Result, *, header: Header, backend: str, model: str) -> DiagnosticArray:
+    """Build the modality dominance message of one result.
+
+    Args:
+        result: The result.
+        header: Header of the reference frame.
+        backend: What ran the network.
+        model: Name of the model card.
+    """
+    is_ok, text = mdi_verdict(result)
+    values = mdi_values(result, backend=backend, model=model)
+    level = DiagnosticStatus.OK if is_ok else DiagnosticStatus.WARN
+    status = build_status(level=level, name=MDI_STATUS_NAME, text=text, values=values)
+    return DiagnosticArray(header=header, status=[status])
+
+
+def build_status(
+    *, level: bytes, name: str, text: str, values: dict[str, str], hardware_id: str = ''
+) -> DiagnosticStatus:
+    """Build one diagnostic status.
+
+    Args:
+        level: DiagnosticStatus.OK, WARN or ERROR.
+        name: 'node: subcomponent'.
+        text: One line for a human reader.
+        values: Text by key.
+        hardware_id: What it is about, e.g. the frame id of a camera.
+    """
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=text,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
+def build_label_info(class_names: tuple[str, ...], *, header: Header, threshold: float) -> Any:
+    """Build a vision_msgs/LabelInfo: the name of every class id.
+
+    Args:
+        class_names: Names, index = class id.
+        header: Header of the message; stamp 0 for a set that does not change.
+        threshold: Smallest score of what is published.
+    """
+    msgs = import_vision_msgs()
+    message = msgs.LabelInfo(header=header, threshold=threshold)
+    message.class_map = [
+        msgs.VisionClass(class_id=index, class_name=name) for index, name in enumerate(class_names)
+    ]
+    return message
+
+
+def build_vision_info(card: ModelCard, *, header: Header, database_location: str) -> Any:
+    """Build a vision_msgs/VisionInfo: which model speaks, and where its classes are found.
+
+    Args:
+        card: The model's card.
+        header: Header of the message.
+        database_location: Topic of the label information.
+    """
+    return import_vision_msgs().VisionInfo(
+        header=header,
+        method=f'{card.name} version {card.version} ({card.architecture})',
+        database_location=database_location,
+        database_version=int(card.version) if card.version.isdigit() else 0,
+    )
+
+
+def _frame(pixels: Any, header: Header, modality: Modality) -> Frame:
+    return Frame(
+        pixels=pixels,
+        stamp_ns=stamp_to_ns(header.stamp),
+        frame_id=header.frame_id,
+        modality=modality,
+    )

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The publishers of the perception node. A message is only built when somebody subscribes."""
+
+from __future__ import annotations
+
+from typing import Any, TYPE_CHECKING
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from rgbt_perception.geometry import letterbox_transform
+from rgbt_perception.overlay import color_label_map, draw_overlay
+from rgbt_perception.ros.messages import (
+    build_detections,
+    build_image,
+    build_label_info,
+    build_mdi,
+    build_vision_info,
+    header_of,
+    import_vision_msgs,
+)
+from rgbt_perception.ros.qos import latched_qos, result_qos
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+
+    from rgbt_perception.config import OutputConfig
+    from rgbt_perception.pipeline import Pipeline
+    from rgbt_perception.types import FloatArray, Result
+
+    Builder = Callable[[Result, Header], Any]
+
+
+class Outputs:
+    """Publishes results. Every output carries the header of the reference frame, exactly."""
+
+    def __init__(self, node: LifecycleNode, pipeline: Pipeline) -> None:
+        """Create the publishers; they are silent until the node is active.
+
+        Args:
+            node: Node that owns them.
+            pipeline: What the results come from; asked for its card and engine.
+
+        Raises:
+            BackendUnavailableError: If vision_msgs is not installed.
+        """
+        msgs = import_vision_msgs()
+        self._node, self._pipeline = node, pipeline
+        self._results: list[tuple[LifecyclePublisher[Any], Builder]] = [
+            (self._create(kind, topic), build)
+            for kind, topic, build in (
+                (msgs.Detection2DArray, '~/detections', self._build_detections),
+                (Image, '~/segmentation/mask', self._build_mask),
+                (DiagnosticArray, '~/mdi', self._build_mdi),
+                (Image, '~/segmentation/color_mask', self._build_color_mask),
+                (Image, '~/overlay', self._build_overlay),
+                (Image, '~/mdi/map', self._build_share_map),
+            )
+        ]
+        self._label_info = self._create(msgs.LabelInfo, '~/label_info', is_latched=True)
+        self._detection_info = self._create(
+            msgs.LabelInfo, '~/detections/label_info', is_latched=True
+        )
+        self._vision_info = self._create(msgs.VisionInfo, '~/vision_info', is_latched=True)
+        self._config = pipeline.config.output
+
+    def publish(self, result: Result, config: OutputConfig) -> None:
+        """Publish one result on every topic that has a subscriber.
+
+        Args:
+            result: The result.
+            config: Settings it was made with.
+        """
+        self._config = config
+        header = header_of(result.pair.reference)
+        for publisher, build in self._results:
+            if publisher.get_subscription_count() > 0:
+                publisher.publish(build(result, header))
+
+    def publish_labels(self, config: OutputConfig) -> None:
+        """Publish the latched label sets: mask ids, detection ids, and the model's name.
+
+        Args:
+            config: Settings in force.
+        """
+        card, header = self._pipeline.card, Header()
+        masks = build_label_info(card.segmentation_classes, header=header, threshold=0.0)
+        boxes = build_label_info(
+            card.detection_classes, header=header, threshold=config.score_threshold
+        )
+        info = build_vision_info(
+            card, header=header, database_location=self._detection_info.topic_name
+        )
+        self._label_info.publish(masks)
+        self._detection_info.publish(boxes)
+        self._vision_info.publish(info)
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        results = [publisher for publisher, _ in self._results]
+        for publisher in (*results, self._label_info, self._detection_info, self._vision_info):
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._results = []
+
+    def _create(self, kind: Any, topic: str, *, is_latched: bool = False) -> Any:
+        qos = latched_qos() if is_latched else result_qos()
+        return self._node.create_lifecycle_publisher(kind, topic, qos)
+
+    def _build_detections(self, result: Result, header: Header) -> Any:
+        return build_detections(
+            result.detections,
+            header=header,
+            class_names=self._pipeline.card.detection_classes,
+            use_names=self._config.class_id_format == 'name',
+        )
+
+    def _build_mask(self, result: Result, header: Header) -> Image:
+        return build_image(result.label_map, 'mono8', header)
+
+    def _build_mdi(self, result: Result, header: Header) -> DiagnosticArray:
+        backend, model = self._pipeline.engine.backend, self._pipeline.card.name
+        return build_mdi(result, header=header, backend=backend, model=model)
+
+    def _build_color_mask(self, result: Result, header: Header) -> Image:
+        return build_image(color_label_map(result.label_map, self._pipeline.card), 'rgb8', header)
+
+    def _build_overlay(self, result: Result, header: Header) -> Image:
+        return build_image(draw_overlay(result, self._pipeline.card), 'rgb8', header)
+
+    def _build_share_map(self, result: Result, header: Header) -> Image:
+        return build_image(
+            share_map_at_reference(result, self._pipeline.input_hw), '32FC1', header
+        )
+
+
+def share_map_at_reference(result: Result, input_hw: tuple[int, int]) -> FloatArray:
+    """Bring the RGB share per patch onto the reference image, bilinearly.
+
+    Args:
+        result: The result; its share map covers the letterboxed network input.
+        input_hw: Height and width of the network input, px.
+
+    Returns:
+        (h, w) float32 at reference image size, NaN everywhere when the network did not run.
+    """
+    height, width = result.pair.reference.size_hw
+    grid = result.share_map
+    if grid.size == 0:
+        return np.full((height, width), np.nan, np.float32)
+    letterbox = letterbox_transform((height, width), input_hw)
+    scale_x, scale_y = grid.shape[1] / input_hw[1], grid.shape[0] / input_hw[0]
+    # Edge units: grid = (source * scale + pad) * grid scale; pixel centres lie half a pixel on.
+    x_factor, y_factor = letterbox.scale * scale_x, letterbox.scale * scale_y
+    matrix = np.array(
+        [
+            [x_factor, 0.0, 0.5 * x_factor + letterbox.pad_x * scale_x - 0.5],
+            [0.0, y_factor, 0.5 * y_factor + letterbox.pad_y * scale_y - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    mapped = cv2.warpAffine(
+        grid, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(mapped, np.float32)
