@@ -58,8 +58,8 @@ class _Camera:
     def note(self, aligned_ns: int) -> None:
         """Take over a stamp that is neither a jump nor a duplicate."""
         if self.newest_ns is None or aligned_ns > self.newest_ns:
-            if self.newest_ns is not None:
-                self.intervals.append(aligned_ns - self.newest_ns)
+            if self.newest_ns is not None and aligned_ns - self.newest_ns < STAMP_JUMP_NS:
+                self.intervals.append(aligned_ns - self.newest_ns)  # longer ones are dropouts
             self.newest_ns = aligned_ns
             self.seen = {stamp for stamp in self.seen if stamp >= aligned_ns - STAMP_JUMP_NS}
         self.seen.add(aligned_ns)

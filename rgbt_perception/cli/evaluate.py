@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a model against ground truth: fused, and with each camera alone.
+
+The source is a bag with ground truth topics, or a folder with annotations.json (COCO; each image
+has file_name for RGB and thermal_file_name for thermal). Boxes: COCO average precision over all
+scores above 0.01. Masks: mean IoU over all pixels of all pairs. The same input gives the same
+metrics.json, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any
+
+from rgbt_perception.cli.options import (
+    add_pipeline_options,
+    add_topic_options,
+    count,
+    load_pipeline_config,
+    positive_float,
+    topics_from,
+)
+
+SUMMARY = 'measure a model against ground truth'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this subcommand."""
+    parser.add_argument('source', type=Path, help='bag, or data set folder with annotations.json')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='output folder')
+    parser.add_argument(
+        '--scale',
+        type=positive_float,
+        metavar='S',
+        help="network input as a fraction of the RGB image (default: the card's input size)",
+    )
+    parser.add_argument(
+        '--overlays',
+        type=count,
+        default=0,
+        metavar='N',
+        help='draw the first N pairs',
+    )
+    add_pipeline_options(parser)
+    add_topic_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; return the exit status."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from rgbt_perception.evaluate import evaluate_pairs, EvaluationConfig, PipelinePool
+    from rgbt_perception.sources import open_source, with_registration
+
+    config = load_pipeline_config(args)
+    source = open_source(args.source, config, topics_from(args))
+    pool = PipelinePool.open(with_registration(config, source.registration), scale=args.scale)
+    progress = Console(stderr=True)
+    num_pairs = len(source) if isinstance(source, Sized) else None
+    try:
+        metrics = evaluate_pairs(
+            track(source.pairs(), 'evaluating', console=progress, total=num_pairs),
+            pool,
+            segmentation_classes=source.segmentation_classes,
+            out_dir=args.out,
+            settings=EvaluationConfig(scale=args.scale, num_overlays=args.overlays),
+        )
+    finally:
+        pool.close()
+    show_metrics(metrics, Console())
+    print(f'written to {args.out}')
+    return 0
+
+
+def show_metrics(metrics: dict[str, Any], console: Any) -> None:
+    """Print the metrics as a table."""
+    from rich.table import Table
+
+    names = list(metrics['fused']['AP50'])
+    table = Table(title=f'{metrics["model"]}, {metrics["pairs"]} pairs')
+    for column in ('', *(f'AP50 {name}' for name in names), 'mAP', 'mIoU'):
+        table.add_column(column, justify='left' if not column else 'right')
+    parts = {'all': metrics, **metrics['slices']}
+    for part, values in parts.items():
+        for variant in ('fused', 'rgb_only', 'thermal_only'):
+            row = values[variant]
+            cells = [row['AP50'].get(name) for name in names] + [row['mAP'], row.get('mIoU')]
+            label = variant if part == 'all' else f'{variant}, {part} ({values["pairs"]})'
+            table.add_row(label, *('' if cell is None else f'{cell:.3f}' for cell in cells))
+    console.print(table)
+    if metrics['classes_left_out']:
+        print(f'classes the model lacks, left out: {", ".join(metrics["classes_left_out"])}')
+    for kind, missing in metrics['classes_without_truth'].items():
+        if missing:
+            print(f'{kind} classes without ground truth, not counted: {", ".join(missing)}')

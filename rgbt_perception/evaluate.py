@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation against ground truth: fused, and with each camera alone.
+
+Every pair goes through the pipeline three times: as it is (``fused``), without its thermal frame
+(``rgb_only``), and with its RGB frame replaced by a black one (``thermal_only``: the same as a
+covered lens, so that results stay on the RGB pixel grid on which the ground truth is drawn).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rgbt_models.card import load_card, ModelCard
+from rgbt_perception.config import OutputConfig, PerceptionConfig
+from rgbt_perception.engine import Engine, open_engine
+from rgbt_perception.errors import DatasetError
+from rgbt_perception.metrics import BoxMetrics, BoxScorer, LabelMapScorer, MAX_DETECTIONS
+from rgbt_perception.overlay import draw_side_by_side
+from rgbt_perception.pipeline import Pipeline
+from rgbt_perception.registration import Registration
+from rgbt_perception.replay import write_json
+from rgbt_perception.truth import map_class_ids, TruthPair
+from rgbt_perception.types import ByteArray, Detections, Pair, Result
+
+VARIANTS = ('fused', 'rgb_only', 'thermal_only')
+METRICS_FILE = 'metrics.json'
+OVERLAYS_DIR = 'overlays'
+# Average precision integrates over all scores, so nearly all boxes must come out of the pipeline.
+SCORE_THRESHOLD = 0.01
+DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How to evaluate.
+
+    Attributes:
+        scale: Network input as a fraction of the source size; None = the card's input size.
+        num_overlays: Pairs to draw, from the first on.
+    """
+
+    scale: float | None = None
+    num_overlays: int = 0
+
+
+class PipelinePool:
+    """Pipelines for source images of several sizes over one engine.
+
+    Attributes:
+        config: Settings of the evaluation.
+        published: Output settings as they were given: what the node would publish.
+        card: Card of the model.
+        engine: What runs it.
+    """
+
+    def __init__(
+        self,
+        *,
+        card: ModelCard,
+        engine: Engine,
+        config: PerceptionConfig,
+        scale: float | None = None,
+    ) -> None:
+        """Put the parts together; takes over the engine and closes it in ``close``.
+
+        Args:
+            card: Card of the model.
+            engine: What runs it.
+            config: Settings; threshold and number of detections are set for evaluation.
+            scale: Network input as a fraction of the source size; None = as ``config`` says.
+        """
+        output = replace(
+            config.output, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS
+        )
+        self.published = config.output
+        self.config = replace(config, output=output)
+        self.card = card
+        self.engine = engine
+        self._scale = scale
+        self._pipelines: dict[tuple[int, int], Pipeline] = {}
+
+    @classmethod
+    def open(cls, config: PerceptionConfig, *, scale: float | None = None) -> PipelinePool:
+        """Load the card that ``config`` names and open its engine.
+
+        Raises:
+            RGBTError: If the card, its files or the engine cannot be used.
+        """
+        card = load_card(config.model.card)
+        engine = open_engine(card, config.engine)
+        return cls(card=card, engine=engine, config=config, scale=scale)
+
+    def pipeline_for(self, source_hw: tuple[int, int]) -> Pipeline:
+        """Return the pipeline for reference images of height and width ``source_hw``."""
+        model = self.config.model
+        if self._scale is not None:
+            height, width = scaled_input_hw(source_hw, self._scale, self.card.size_multiple)
+            model = replace(model, input_height=height, input_width=width)
+        key = (model.input_height, model.input_width)
+        if key not in self._pipelines:
+            config = replace(self.config, model=model)
+            self._pipelines[key] = Pipeline(card=self.card, engine=self.engine, config=config)
+        return self._pipelines[key]
+
+    def input_sizes(self) -> list[list[int]]:
+        """Return the network input sizes (height, width) used so far, sorted."""
+        return sorted([list(pipeline.input_hw) for pipeline in self._pipelines.values()])
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+
+class Evaluation:
+    """Collects results and ground truth, then computes the metrics."""
+
+    def __init__(
+        self, pool: PipelinePool, segmentation_classes: tuple[str, ...] | None = None
+    ) -> None:
+        """Evaluate with the pipelines of ``pool``.
+
+        Args:
+            pool: The pipelines.
+            segmentation_classes: Class names of the ground truth label maps; None = the card's.
+        """
+        self._pool = pool
+        self._truth_classes = segmentation_classes or pool.card.segmentation_classes
+        names = pool.card.detection_classes
+        self._boxes = {variant: BoxScorer(names) for variant in VARIANTS}
+        num_classes = len(pool.card.segmentation_classes)
+        self._label_maps = {variant: LabelMapScorer(num_classes) for variant in VARIANTS}
+        self._is_night: list[bool | None] = []
+        self._modes: Counter[str] = Counter()
+        self._truth_names: set[str] = set()
+
+    def add(self, item: TruthPair) -> Result:
+        """Run one pair in all variants; return the fused result.
+
+        Raises:
+            DatasetError: If the label map does not fit the RGB image.
+        """
+        pipeline = self._pool.pipeline_for(item.pair.reference.size_hw)
+        results = {
+            variant: pipeline.run(build_variant(item.pair, variant)) for variant in VARIANTS
+        }
+        truth_map = self._truth_label_map(item)
+        for variant, result in results.items():
+            self._boxes[variant].add(item.truth, result.detections)
+            if truth_map is not None:
+                self._label_maps[variant].add(truth_map, result.label_map)
+        self._is_night.append(item.truth.is_night)
+        self._modes[results['fused'].mode.value] += 1
+        self._truth_names.update(item.truth.class_names)
+        return results['fused']
+
+    def metrics(self) -> dict[str, Any]:
+        """Compute the metrics as JSON values."""
+        known = set(self._pool.card.detection_classes)
+        return {
+            **{variant: self._variant_metrics(variant) for variant in VARIANTS},
+            'pairs': len(self._is_night),
+            'model': self._pool.card.name,
+            'modes': dict(sorted(self._modes.items())),
+            'slices': self._slices(),
+            'classes_left_out': sorted(self._truth_names - known),
+            'classes_without_truth': self._classes_without_truth(),
+        }
+
+    def _variant_metrics(self, variant: str) -> dict[str, Any]:
+        scorer = self._label_maps[variant]
+        iou = dict(zip(self._pool.card.segmentation_classes, scorer.iou(), strict=True))
+        return {
+            **_box_values(self._boxes[variant].compute()),
+            'mIoU': _rounded(scorer.mean_iou()),
+            'IoU': {name: _rounded(value) for name, value in iou.items() if value is not None},
+        }
+
+    def _slices(self) -> dict[str, Any]:
+        slices = {}
+        for name, is_night in (('day', False), ('night', True)):
+            indices = {i for i, value in enumerate(self._is_night) if value is is_night}
+            if indices:
+                slices[name] = {
+                    'pairs': len(indices),
+                    **{
+                        variant: _box_values(self._boxes[variant].compute(indices))
+                        for variant in VARIANTS
+                    },
+                }
+        return slices
+
+    def _classes_without_truth(self) -> dict[str, list[str]]:
+        card = self._pool.card
+        ap50 = self._boxes['fused'].compute().ap50
+        iou = self._label_maps['fused'].iou()
+        return {
+            'detection': [name for name, value in ap50.items() if value is None],
+            'segmentation': [
+                name
+                for name, value in zip(card.segmentation_classes, iou, strict=True)
+                if value is None
+            ],
+        }
+
+    def _truth_label_map(self, item: TruthPair) -> ByteArray | None:
+        if not item.truth.has_label_map:
+            return None
+        label_map = item.truth.label_map()
+        if label_map.shape != item.pair.reference.size_hw:
+            raise DatasetError(
+                f'label map of {item.name} has size {label_map.shape}, expected that of the RGB '
+                f'image, {item.pair.reference.size_hw}; write it again'
+            )
+        return map_class_ids(label_map, self._truth_classes, self._pool.card.segmentation_classes)
+
+
+def evaluate_pairs(
+    pairs: Iterable[TruthPair],
+    pool: PipelinePool,
+    *,
+    segmentation_classes: tuple[str, ...] | None,
+    out_dir: Path,
+    settings: EvaluationConfig,
+) -> dict[str, Any]:
+    """Evaluate pairs, write ``metrics.json`` and overlays, and return the metrics.
+
+    Args:
+        pairs: Pairs with ground truth; at least one.
+        pool: The pipelines.
+        segmentation_classes: Class names of the ground truth label maps; None = the card's.
+        out_dir: Folder to write to; made when missing.
+        settings: How to evaluate.
+
+    Raises:
+        DatasetError: If a label map does not fit its image.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    evaluation = Evaluation(pool, segmentation_classes)
+    registration = Registration(pool.config.registration)
+    for index, item in enumerate(pairs):
+        result = evaluation.add(item)
+        if index < settings.num_overlays:
+            (out_dir / OVERLAYS_DIR).mkdir(exist_ok=True)
+            path = out_dir / OVERLAYS_DIR / f'{index:04d}_{item.name}.png'
+            shown = as_published(result, pool.published)
+            write_overlay(path, shown, item, pool.card, registration)
+    metrics = {**evaluation.metrics(), 'conditions': _conditions(pool, settings)}
+    write_json(out_dir / METRICS_FILE, metrics)
+    return metrics
+
+
+def build_variant(pair: Pair, variant: str) -> Pair:
+    """Return the pair with one camera taken away: 'fused', 'rgb_only' or 'thermal_only'."""
+    if variant == 'rgb_only':
+        return Pair(rgb=pair.rgb, thermal=None)
+    if variant == 'thermal_only' and pair.rgb is not None:
+        black = replace(pair.rgb, pixels=np.zeros_like(pair.rgb.pixels))
+        return Pair(rgb=black, thermal=pair.thermal)
+    return pair
+
+
+def scaled_input_hw(source_hw: tuple[int, int], scale: float, multiple: int) -> tuple[int, int]:
+    """Return the network input for a source size: scaled, then rounded to ``multiple``.
+
+    Args:
+        source_hw: Height and width of the reference image, px.
+        scale: Fraction of the source size, > 0.
+        multiple: Every side becomes a multiple of this, at least one.
+    """
+    height, width = (
+        max(multiple, int(side * scale / multiple + 0.5) * multiple) for side in source_hw
+    )
+    return height, width
+
+
+def as_published(result: Result, output: OutputConfig) -> Result:
+    """Leave out the detections that the node would not publish."""
+    found = result.detections
+    num_kept = min(int((found.scores >= output.score_threshold).sum()), output.max_detections)
+    detections = Detections(  # they are sorted by score
+        boxes_xyxy=found.boxes_xyxy[:num_kept],
+        scores=found.scores[:num_kept],
+        class_ids=found.class_ids[:num_kept],
+    )
+    return replace(result, detections=detections)
+
+
+def write_overlay(
+    path: Path, result: Result, item: TruthPair, card: ModelCard, registration: Registration
+) -> None:
+    """Write a picture: result on both cameras side by side, ground truth as thin white boxes."""
+    picture = draw_side_by_side(result, card, registration).copy()
+    for box, ignore in zip(item.truth.boxes_xyxy, item.truth.ignore, strict=True):
+        x_min, y_min, x_max, y_max = np.rint(box).astype(int).tolist()
+        color = (128, 128, 128) if ignore else (255, 255, 255)
+        cv2.rectangle(picture, (x_min, y_min), (x_max - 1, y_max - 1), color, 1)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _conditions(pool: PipelinePool, settings: EvaluationConfig) -> dict[str, Any]:
+    return {
+        'scale': settings.scale,
+        'input_hw': pool.input_sizes(),
+        'score_threshold': SCORE_THRESHOLD,
+        'max_detections': MAX_DETECTIONS,
+        'nms_iou': pool.config.output.nms_iou,
+        'registration': pool.config.registration.method,
+        'backend': pool.engine.backend,
+        'device': pool.engine.device,
+        'precision': pool.engine.precision,
+        'thermal_only': 'RGB replaced by a black image',
+    }
+
+
+def _box_values(metrics: BoxMetrics) -> dict[str, Any]:
+    return {
+        'mAP': _rounded(metrics.mean_ap),
+        'AP50': {
+            name: _rounded(value) for name, value in metrics.ap50.items() if value is not None
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
