@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,13 @@ from rgbt_models.card import load_card, ModelCard
 from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.errors import DatasetError
-from rgbt_perception.metrics import BoxMetrics, BoxScorer, LabelMapScorer, MAX_DETECTIONS
+from rgbt_perception.metrics import (
+    BoxMetrics,
+    BoxScorer,
+    ImageMatches,
+    LabelMapScorer,
+    MAX_DETECTIONS,
+)
 from rgbt_perception.overlay import draw_side_by_side
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.registration import Registration
@@ -37,19 +43,6 @@ SCORE_THRESHOLD = 0.01
 DIGITS = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
-    """How to evaluate.
-
-    Attributes:
-        scale: Network input as a fraction of the source size; None = the card's input size.
-        num_overlays: Pairs to draw, from the first on.
-    """
-
-    scale: float | None = None
-    num_overlays: int = 0
-
-
 class PipelinePool:
     """Pipelines for source images of several sizes over one engine.
 
@@ -58,6 +51,7 @@ class PipelinePool:
         published: Output settings as they were given: what the node would publish.
         card: Card of the model.
         engine: What runs it.
+        scale: Network input as a fraction of the source size; None = as ``config`` says.
     """
 
     def __init__(
@@ -83,7 +77,7 @@ class PipelinePool:
         self.config = replace(config, output=output)
         self.card = card
         self.engine = engine
-        self._scale = scale
+        self.scale = scale
         self._pipelines: dict[tuple[int, int], Pipeline] = {}
 
     @classmethod
@@ -100,8 +94,8 @@ class PipelinePool:
     def pipeline_for(self, source_hw: tuple[int, int]) -> Pipeline:
         """Return the pipeline for reference images of height and width ``source_hw``."""
         model = self.config.model
-        if self._scale is not None:
-            height, width = scaled_input_hw(source_hw, self._scale, self.card.size_multiple)
+        if self.scale is not None:
+            height, width = scaled_input_hw(source_hw, self.scale, self.card.size_multiple)
             model = replace(model, input_height=height, input_width=width)
         key = (model.input_height, model.input_width)
         if key not in self._pipelines:
@@ -119,7 +113,11 @@ class PipelinePool:
 
 
 class Evaluation:
-    """Collects results and ground truth, then computes the metrics."""
+    """Collects results and ground truth, then computes the metrics.
+
+    Attributes:
+        pool: The pipelines the pairs run through.
+    """
 
     def __init__(
         self, pool: PipelinePool, segmentation_classes: tuple[str, ...] | None = None
@@ -130,7 +128,7 @@ class Evaluation:
             pool: The pipelines.
             segmentation_classes: Class names of the ground truth label maps; None = the card's.
         """
-        self._pool = pool
+        self.pool = pool
         self._truth_classes = segmentation_classes or pool.card.segmentation_classes
         names = pool.card.detection_classes
         self._boxes = {variant: BoxScorer(names) for variant in VARIANTS}
@@ -146,7 +144,7 @@ class Evaluation:
         Raises:
             DatasetError: If the label map does not fit the RGB image.
         """
-        pipeline = self._pool.pipeline_for(item.pair.reference.size_hw)
+        pipeline = self.pool.pipeline_for(item.pair.reference.size_hw)
         results = {
             variant: pipeline.run(build_variant(item.pair, variant)) for variant in VARIANTS
         }
@@ -162,20 +160,24 @@ class Evaluation:
 
     def metrics(self) -> dict[str, Any]:
         """Compute the metrics as JSON values."""
-        known = set(self._pool.card.detection_classes)
+        known = set(self.pool.card.detection_classes)
         return {
             **{variant: self._variant_metrics(variant) for variant in VARIANTS},
             'pairs': len(self._is_night),
-            'model': self._pool.card.name,
+            'model': self.pool.card.name,
             'modes': dict(sorted(self._modes.items())),
             'slices': self._slices(),
             'classes_left_out': sorted(self._truth_names - known),
             'classes_without_truth': self._classes_without_truth(),
         }
 
+    def matches(self, variant: str, class_name: str) -> list[ImageMatches]:
+        """Return how the detections of a class were judged, pair by pair."""
+        return self._boxes[variant].matches(class_name)
+
     def _variant_metrics(self, variant: str) -> dict[str, Any]:
         scorer = self._label_maps[variant]
-        iou = dict(zip(self._pool.card.segmentation_classes, scorer.iou(), strict=True))
+        iou = dict(zip(self.pool.card.segmentation_classes, scorer.iou(), strict=True))
         return {
             **_box_values(self._boxes[variant].compute()),
             'mIoU': _rounded(scorer.mean_iou()),
@@ -197,7 +199,7 @@ class Evaluation:
         return slices
 
     def _classes_without_truth(self) -> dict[str, list[str]]:
-        card = self._pool.card
+        card = self.pool.card
         ap50 = self._boxes['fused'].compute().ap50
         iou = self._label_maps['fused'].iou()
         return {
@@ -218,40 +220,34 @@ class Evaluation:
                 f'label map of {item.name} has size {label_map.shape}, expected that of the RGB '
                 f'image, {item.pair.reference.size_hw}; write it again'
             )
-        return map_class_ids(label_map, self._truth_classes, self._pool.card.segmentation_classes)
+        return map_class_ids(label_map, self._truth_classes, self.pool.card.segmentation_classes)
 
 
 def evaluate_pairs(
-    pairs: Iterable[TruthPair],
-    pool: PipelinePool,
-    *,
-    segmentation_classes: tuple[str, ...] | None,
-    out_dir: Path,
-    settings: EvaluationConfig,
+    pairs: Iterable[TruthPair], evaluation: Evaluation, *, out_dir: Path, num_overlays: int = 0
 ) -> dict[str, Any]:
     """Evaluate pairs, write ``metrics.json`` and overlays, and return the metrics.
 
     Args:
         pairs: Pairs with ground truth; at least one.
-        pool: The pipelines.
-        segmentation_classes: Class names of the ground truth label maps; None = the card's.
+        evaluation: A new one; holds the results afterwards.
         out_dir: Folder to write to; made when missing.
-        settings: How to evaluate.
+        num_overlays: Pairs to draw, from the first on.
 
     Raises:
         DatasetError: If a label map does not fit its image.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation(pool, segmentation_classes)
+    pool = evaluation.pool
     registration = Registration(pool.config.registration)
     for index, item in enumerate(pairs):
         result = evaluation.add(item)
-        if index < settings.num_overlays:
+        if index < num_overlays:
             (out_dir / OVERLAYS_DIR).mkdir(exist_ok=True)
             path = out_dir / OVERLAYS_DIR / f'{index:04d}_{item.name}.png'
             shown = as_published(result, pool.published)
             write_overlay(path, shown, item, pool.card, registration)
-    metrics = {**evaluation.metrics(), 'conditions': _conditions(pool, settings)}
+    metrics = {**evaluation.metrics(), 'conditions': _conditions(pool)}
     write_json(out_dir / METRICS_FILE, metrics)
     return metrics
 
@@ -304,9 +300,9 @@ def write_overlay(
     cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
-def _conditions(pool: PipelinePool, settings: EvaluationConfig) -> dict[str, Any]:
+def _conditions(pool: PipelinePool) -> dict[str, Any]:
     return {
-        'scale': settings.scale,
+        'scale': pool.scale,
         'input_hw': pool.input_sizes(),
         'score_threshold': SCORE_THRESHOLD,
         'max_detections': MAX_DETECTIONS,

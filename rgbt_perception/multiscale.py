@@ -15,49 +15,61 @@ import numpy as np
 from rgbt_perception.evaluate import Evaluation, VARIANTS
 from rgbt_perception.metrics import average_precision, ImageMatches
 
+SCALES_FILE = 'scales.json'
+NUM_SAMPLES = 1000
 BOOTSTRAP_SEED = 0
 INTERVAL_PERCENTILES = (2.5, 97.5)
 DIGITS = 4
 
 
 def summarise_scales(
-    evaluations: Sequence[Evaluation], class_name: str, *, num_samples: int
-) -> dict[str, Any]:
-    """Return AP50 of a class: each size, their mean, and its bootstrap interval.
+    evaluations: Sequence[Evaluation], *, num_samples: int = NUM_SAMPLES
+) -> dict[str, dict[str, Any]]:
+    """Return AP50 by variant and class: each size, their mean, and its bootstrap interval.
 
     Args:
         evaluations: One per input size, over the same pairs in the same order.
-        class_name: A detection class of the card.
         num_samples: Bootstrap draws of the pairs, the same draw for all sizes.
 
     Returns:
-        Per variant: ``by_scale`` list, ``mean``, ``interval`` (2.5 and 97.5 percentile) and
-        ``standard_deviation`` of the bootstrap means; None where there is no box to find.
+        ``summary[variant][class_name]`` with ``by_scale``, ``mean``, ``interval`` (2.5 and 97.5
+        percentile) and ``standard_deviation`` of the bootstrap means; classes without boxes to
+        find are left out.
     """
-    return {
-        variant: _summarise(
-            [evaluation.matches(variant, class_name) for evaluation in evaluations], num_samples
-        )
-        for variant in VARIANTS
-    }
+    names = evaluations[0].pool.card.detection_classes
+    summary: dict[str, dict[str, Any]] = {variant: {} for variant in VARIANTS}
+    for variant in VARIANTS:
+        for name in names:
+            by_scale = [evaluation.matches(variant, name) for evaluation in evaluations]
+            if any(image.num_truth for image in by_scale[0]):
+                summary[variant][name] = bootstrap_mean(by_scale, num_samples)
+    return summary
 
 
-def _summarise(by_scale: list[list[ImageMatches]], num_samples: int) -> dict[str, Any]:
+def bootstrap_mean(by_scale: Sequence[Sequence[ImageMatches]], num_samples: int) -> dict[str, Any]:
+    """Return the mean of AP50 over the sizes and how it varies when the pairs are drawn again.
+
+    Args:
+        by_scale: Per size, the judged detections of every pair; at least one box to find.
+        num_samples: Number of draws; a draw without any box to find is not counted.
+    """
     values = [average_precision(images) for images in by_scale]
-    if any(value is None for value in values):
-        return {'by_scale': values, 'mean': None, 'interval': None, 'standard_deviation': None}
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     num_pairs = len(by_scale[0])
     means = []
     for _ in range(num_samples):
         draw = rng.integers(num_pairs, size=num_pairs)
         drawn = [average_precision([images[index] for index in draw]) for images in by_scale]
-        if all(value is not None for value in drawn):
-            means.append(np.mean(np.asarray(drawn, np.float64)))
+        if drawn[0] is not None:
+            means.append(_mean(drawn))
     low, high = np.percentile(means, INTERVAL_PERCENTILES)
     return {
-        'by_scale': [round(float(value), DIGITS) for value in values if value is not None],
-        'mean': round(float(np.mean(np.asarray(values, np.float64))), DIGITS),
+        'by_scale': [None if value is None else round(value, DIGITS) for value in values],
+        'mean': round(_mean(values), DIGITS),
         'interval': [round(float(low), DIGITS), round(float(high), DIGITS)],
         'standard_deviation': round(float(np.std(means)), DIGITS),
     }
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean(np.asarray(values, np.float64)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from rgbt_perception.cli.options import (
     add_pipeline_options,
@@ -22,6 +22,9 @@ from rgbt_perception.cli.options import (
     positive_float,
     topics_from,
 )
+
+if TYPE_CHECKING:
+    from rgbt_perception.evaluate import Evaluation
 
 SUMMARY = 'measure a model against ground truth'
 
@@ -33,8 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--scale',
         type=positive_float,
+        nargs='+',
         metavar='S',
-        help="network input as a fraction of the RGB image (default: the card's input size)",
+        help="network input as a fraction of the RGB image (default: the card's input size); "
+        'several: a folder each, and scales.json with the mean AP50 and its bootstrap interval',
     )
     parser.add_argument(
         '--overlays',
@@ -50,29 +55,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     from rich.console import Console
+
+    scales: list[float | None] = args.scale or [None]
+    if len(scales) == 1:
+        show_metrics(_evaluate(args, scales[0], args.out)[1], Console())
+    else:
+        from rgbt_perception.multiscale import SCALES_FILE, summarise_scales
+        from rgbt_perception.replay import write_json
+
+        runs = [_evaluate(args, scale, args.out / f'scale_{scale:g}') for scale in scales]
+        summary = summarise_scales([evaluation for evaluation, _ in runs])
+        write_json(args.out / SCALES_FILE, {'scales': scales, **summary})
+        show_scales(summary, Console())
+    print(f'written to {args.out}')
+    return 0
+
+
+def _evaluate(
+    args: argparse.Namespace, scale: float | None, out_dir: Path
+) -> tuple[Evaluation, dict[str, Any]]:
+    from rich.console import Console
     from rich.progress import track
 
-    from rgbt_perception.evaluate import evaluate_pairs, EvaluationConfig, PipelinePool
+    from rgbt_perception.evaluate import evaluate_pairs, Evaluation, PipelinePool
     from rgbt_perception.sources import open_source, with_registration
 
     config = load_pipeline_config(args)
     source = open_source(args.source, config, topics_from(args))
-    pool = PipelinePool.open(with_registration(config, source.registration), scale=args.scale)
+    pool = PipelinePool.open(with_registration(config, source.registration), scale=scale)
     progress = Console(stderr=True)
     num_pairs = len(source) if isinstance(source, Sized) else None
+    evaluation = Evaluation(pool, source.segmentation_classes)
     try:
         metrics = evaluate_pairs(
             track(source.pairs(), 'evaluating', console=progress, total=num_pairs),
-            pool,
-            segmentation_classes=source.segmentation_classes,
-            out_dir=args.out,
-            settings=EvaluationConfig(scale=args.scale, num_overlays=args.overlays),
+            evaluation,
+            out_dir=out_dir,
+            num_overlays=args.overlays,
         )
     finally:
         pool.close()
-    show_metrics(metrics, Console())
-    print(f'written to {args.out}')
-    return 0
+    return evaluation, metrics
+
+
+def show_scales(summary: dict[str, Any], console: Any) -> None:
+    """Print mean AP50 over the scales with its interval as a table."""
+    from rich.table import Table
+
+    table = Table(title='AP50, mean over the scales [95 % bootstrap interval over the pairs]')
+    for column in ('', *summary):
+        table.add_column(column, justify='left' if not column else 'right')
+    names = dict.fromkeys(name for variant in summary.values() for name in variant)
+    for name in names:
+        cells = []
+        for variant in summary.values():
+            low, high = variant[name]['interval']
+            cells.append(f'{variant[name]["mean"]:.3f} [{low:.3f}, {high:.3f}]')
+        table.add_row(name, *cells)
+    console.print(table)
 
 
 def show_metrics(metrics: dict[str, Any], console: Any) -> None:

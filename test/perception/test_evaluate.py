@@ -18,7 +18,6 @@ from rgbt_perception.evaluate import (
     build_variant,
     evaluate_pairs,
     Evaluation,
-    EvaluationConfig,
     PipelinePool,
     scaled_input_hw,
 )
@@ -46,13 +45,8 @@ def pool(tmp_path):
 
 def evaluate(tmp_path, pool, path, **settings):
     source = open_source(path, pool.config)
-    return evaluate_pairs(
-        source.pairs(),
-        pool,
-        segmentation_classes=source.segmentation_classes,
-        out_dir=tmp_path / 'out',
-        settings=EvaluationConfig(**settings),
-    )
+    evaluation = Evaluation(pool, source.segmentation_classes)
+    return evaluate_pairs(source.pairs(), evaluation, out_dir=tmp_path / 'out', **settings)
 
 
 def test_metrics_of_a_bag_fused_and_with_each_camera_alone(tmp_path, pool):
@@ -108,7 +102,7 @@ def test_scale_sets_the_network_input_from_the_source_size(tmp_path):
     engine = FakeEngine(middle_person)
     card = build_card(tmp_path / 'card')
     pool = PipelinePool(card=card, engine=engine, config=build_config({}), scale=1.3)
-    metrics = evaluate(tmp_path, pool, write_dataset(tmp_path / 'pairs'), scale=1.3)
+    metrics = evaluate(tmp_path, pool, write_dataset(tmp_path / 'pairs'))
     # 48x64 times 1.3 is 62.4x83.2: nearest multiples of 16.
     assert engine.batches[0].rgb.shape == (1, 3, 64, 80)
     assert metrics['conditions']['scale'] == 1.3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rgbt_perception.errors import BackendUnavailableError
-from rgbt_perception.metrics import BoxScorer, LabelMapScorer
+from rgbt_perception.metrics import average_precision, BoxScorer, ImageMatches, LabelMapScorer
 from rgbt_perception.truth import Truth
 from rgbt_perception.types import Detections
 
@@ -155,3 +155,46 @@ def test_unlabeled_truth_is_not_counted_and_unlabeled_prediction_is_a_miss():
 
 def test_nothing_labeled_gives_no_number():
     assert LabelMapScorer(2).mean_iou() is None
+
+
+def random_scorer(num_pairs: int) -> BoxScorer:
+    rng = np.random.default_rng(5)
+    pairs = []
+    for _ in range(num_pairs):
+        boxes = [tuple(float(v) for v in (x, 10, x + 30, 80)) for x in rng.integers(0, 600, 5)]
+        hits = [(0, box, float(rng.uniform(0.1, 1))) for box in boxes if rng.random() < 0.7]
+        misses = [(0, (700.0, 0.0, 720.0, 50.0), float(rng.uniform(0.1, 1)))]
+        flags = rng.random(5) < 0.2
+        items = [('person', box, bool(flag)) for box, flag in zip(boxes, flags, strict=True)]
+        pairs.append((truth(*items), found(*hits, *misses)))
+    return scored(*pairs)
+
+
+def test_average_precision_of_matches_equals_that_of_pycocotools():
+    scorer = random_scorer(20)
+    expected = scorer.compute().ap50['person']
+    assert average_precision(scorer.matches('person')) == pytest.approx(expected, abs=1e-12)
+
+
+def test_matches_are_by_pair_and_leave_out_ignored_boxes():
+    first = (truth(('person', LEFT, False)), found((0, RIGHT, 0.9), (0, LEFT, 0.8)))
+    second = (truth(('person', RIGHT, True)), found((0, RIGHT, 0.7)))
+    third = (truth(('car', LEFT, False)), found())
+    matches = scored(first, second, third).matches('person')
+    assert [match.num_truth for match in matches] == [1, 0, 0]
+    np.testing.assert_allclose(matches[0].scores, [0.9, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(matches[0].is_right, [False, True])
+    assert [len(match.scores) for match in matches] == [2, 0, 0]
+
+
+def test_average_precision_counts_a_pair_as_often_as_it_is_drawn():
+    good = ImageMatches(scores=np.array([0.9]), is_right=np.array([True]), num_truth=1)
+    bad = ImageMatches(scores=np.array([0.8]), is_right=np.array([False]), num_truth=1)
+    assert average_precision([good]) == pytest.approx(1.0)
+    assert average_precision([good, bad]) == pytest.approx(51 / 101)  # recall 0.00 .. 0.50
+    assert average_precision([good, bad, bad, bad]) == pytest.approx(26 / 101)  # 0.00 .. 0.25
+
+
+def test_average_precision_without_boxes_to_find_is_none():
+    empty = ImageMatches(scores=np.zeros(0), is_right=np.zeros(0, np.bool_), num_truth=0)
+    assert average_precision([empty]) is None

@@ -106,6 +106,18 @@ def test_evaluate_prints_a_table_and_writes_the_metrics(tmp_path, capsys, model)
     assert len(list((tmp_path / 'out/overlays').iterdir())) == 1
 
 
+def test_evaluate_at_several_scales_writes_their_mean_and_its_interval(tmp_path, capsys, model):
+    folder, out = write_dataset(tmp_path / 'pairs'), tmp_path / 'out'
+    arguments = ['evaluate', str(folder), '--out', str(out), '--model', model]
+    assert main([*arguments, '--scale', '0.5', '1.0']) == 0
+    assert 'bootstrap interval' in capsys.readouterr().out
+    summary = json.loads((out / 'scales.json').read_text())
+    assert summary['scales'] == [0.5, 1.0]
+    for scale, value in zip(('0.5', '1'), summary['fused']['person']['by_scale'], strict=True):
+        metrics = json.loads((out / f'scale_{scale}/metrics.json').read_text())
+        assert metrics['fused']['AP50']['person'] == pytest.approx(value, abs=1e-4)
+
+
 def test_convert_then_evaluate_gives_the_same_as_the_folder(tmp_path, capsys, model):
     folder = write_dataset(tmp_path / 'pairs')
     assert main(['convert', 'pairs', str(folder), '--out', str(tmp_path / 'bag')]) == 0
