@@ -11,6 +11,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+import json
 import logging
 import multiprocessing
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from rgbt_models.errors import DatasetError
 
 SHARD_PAIRS = 64
+POOL_FILE = 'pool.json'
 COUNTS_PER_K = 100.0
 ZERO_C_IN_K = 273.15
 _IMAGES = ('rgb', 'thermal', 'label_map')
@@ -64,8 +66,12 @@ def render_pool(
         seed: Pair i of the pool is the scene of seed ``seed + i``.
         scale: Size of the images as a fraction of 640x480.
         num_workers: Processes; each uses one core.
+
+    Raises:
+        DatasetError: If the folder holds a pool of another scale or world version.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _claim_folder(folder, scale)
     firsts = [seed + start for start in range(0, num_pairs, SHARD_PAIRS)]
     waiting = [first for first in firsts if not _shard_path(folder, first).exists()]
     context = multiprocessing.get_context('spawn')
@@ -156,6 +162,22 @@ def render_sample(seed: int, *, scale: float) -> Sample:
         ignore=pair.rgb_view.objects.ignore,
         is_night=pair.is_night,
     )
+
+
+def _claim_folder(folder: Path, scale: float) -> None:
+    """Write down what the pool is made of, or check that it is the same as before."""
+    from rgbt_models.synthetic import WORLD_VERSION
+
+    wanted = {'scale': scale, 'world_version': WORLD_VERSION}
+    path = folder / POOL_FILE
+    if not path.is_file():
+        path.write_text(json.dumps(wanted) + '\n', encoding='utf-8')
+        return
+    found = json.loads(path.read_text(encoding='utf-8'))
+    if found != wanted:
+        raise DatasetError(
+            f"pool '{folder}' was rendered with {found}, expected {wanted}; use another folder"
+        )
 
 
 def _shard_path(folder: Path, first_seed: int) -> Path:

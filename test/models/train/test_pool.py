@@ -135,8 +135,15 @@ def test_shards_that_are_there_are_not_rendered_again(tmp_path):
         write_shard(tmp_path, f'shard_{first:09d}', [FIRST])
     # 65 pairs are two shards; both are there, so no process has anything to do.
     render_pool(tmp_path, num_pairs=65, seed=100, scale=0.2, num_workers=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob('*_*')) == [
         'shard_000000100',
         'shard_000000164',
     ]
     assert len(SamplePool(tmp_path)) == 2
+
+
+def test_a_pool_of_another_scale_is_refused(tmp_path):
+    render_pool(tmp_path, num_pairs=0, seed=0, scale=0.5, num_workers=1)
+    render_pool(tmp_path, num_pairs=0, seed=0, scale=0.5, num_workers=1)
+    with pytest.raises(DatasetError, match=r"'scale': 0.5.*'scale': 0.8.*use another folder"):
+        render_pool(tmp_path, num_pairs=0, seed=0, scale=0.8, num_workers=1)
