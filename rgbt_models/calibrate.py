@@ -49,7 +49,9 @@ class CalibrationFit:
     num_pairs: int
 
 
-def calibrate_mdi(model: RGBTModel, config: TrainConfig, *, num_pairs: int) -> CalibrationFit:
+def calibrate_mdi(
+    model: RGBTModel, config: TrainConfig, *, num_pairs: int, scale: float
+) -> CalibrationFit:
     """Fit the dominance map of a trained model on freshly rendered pairs.
 
     Every fourth pair has a nearly black RGB image, every fourth a nearly flat thermal one.
@@ -58,6 +60,7 @@ def calibrate_mdi(model: RGBTModel, config: TrainConfig, *, num_pairs: int) -> C
         model: In evaluation mode, on the CPU.
         config: Its training run; gives the normalisation.
         num_pairs: Pairs to render, at least 4: one of each degradation.
+        scale: Size of the images as a fraction of 640x480; that at which the model will run.
 
     Raises:
         DatasetError: If there are too few pairs to fit anything.
@@ -68,24 +71,16 @@ def calibrate_mdi(model: RGBTModel, config: TrainConfig, *, num_pairs: int) -> C
             f'of each degradation; ask for more (some hundred are usual)'
         )
     shares, targets = [], []
-    for batch in _calibration_batches(config, num_pairs):
+    for batch in _calibration_batches(config, num_pairs, scale):
         values, share = _coalition_values(model, batch)
         targets.append(shapley_mdi(*values))
         shares.append(share)
     inputs, wanted = torch.cat(shares), torch.cat(targets)
     calibration = fit_tanh(inputs, wanted)
-    fitted = torch.tensor(
-        [apply_calibration(calibration, np.asarray(row)) for row in inputs.tolist()]
-    )
+    fitted = torch.tensor([calibration(row) for row in inputs.tolist()])
     correlation = _correlation(fitted, wanted)
     _LOGGER.info('calibrated mdi on %d pairs, correlation %.2f', num_pairs, correlation)
     return CalibrationFit(calibration=calibration, correlation=correlation, num_pairs=num_pairs)
-
-
-def apply_calibration(calibration: MdiCalibration, rgb_shares: np.ndarray) -> float:
-    """Return the dominance index of one pair from its raw shares (l,), finest level first."""
-    weights = np.asarray(calibration.weights)
-    return float(np.tanh(calibration.bias + weights @ (np.asarray(rgb_shares) - 0.5)))
 
 
 def fit_tanh(shares: Tensor, targets: Tensor) -> MdiCalibration:
@@ -134,10 +129,12 @@ def _coalition_values(model: RGBTModel, batch: TrainBatch) -> tuple[list[Tensor]
     return values, shares
 
 
-def _calibration_batches(config: TrainConfig, num_pairs: int) -> Iterator[TrainBatch]:
+def _calibration_batches(
+    config: TrainConfig, num_pairs: int, scale: float
+) -> Iterator[TrainBatch]:
     cv2.setNumThreads(1)
     for index in range(num_pairs):
-        sample = render_sample(CALIBRATION_SEED + index, scale=config.pool_scale)
+        sample = render_sample(CALIBRATION_SEED + index, scale=scale)
         rng = np.random.default_rng(CALIBRATION_SEED + index)
         degradation = DEGRADATIONS[index % len(DEGRADATIONS)]
         yield collate([_sense(sample, rng, degradation)], config)

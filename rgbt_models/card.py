@@ -8,9 +8,11 @@ reads these from the card and never guesses. Needs neither torch nor an engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ class MdiCalibration:
 
     weights: tuple[float, ...]
     bias: float
+
+    def __call__(self, rgb_shares: Sequence[float]) -> float:
+        """Return the dominance index in [-1, 1] of raw shares, one per level; NaN if one is."""
+        levels = zip(self.weights, rgb_shares, strict=True)
+        return math.tanh(
+            self.bias + sum(weight * (float(share) - 0.5) for weight, share in levels)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

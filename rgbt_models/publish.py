@@ -27,6 +27,7 @@ from rgbt_models.weights import load_weights, save_weights
 
 # Five pairs a second on one CPU core; small, far objects gain from a larger input.
 INPUT_HW = (288, 384)
+RGB_HEIGHT = 480  # of the world's cameras, px
 SIZE_MULTIPLE = 16
 TRAINING_DATA = (
     'Synthetic data only: street scenes ray-cast by rgbt_models.synthetic; no real image was used.'
@@ -57,7 +58,7 @@ def publish_run(
     run = _read_run(run_dir)
     model = _load_run(config, run_dir)
     card_dir.mkdir(parents=True, exist_ok=True)
-    fit = calibrate_mdi(model, config, num_pairs=calibration_pairs)
+    fit = calibrate_mdi(model, config, num_pairs=calibration_pairs, scale=INPUT_HW[0] / RGB_HEIGHT)
     parity = export_graph(model, card_dir / GRAPH_FILE)
     save_weights(model, card_dir / WEIGHTS_FILE)
     training = {

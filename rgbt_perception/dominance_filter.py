@@ -30,10 +30,7 @@ def calibrated_mdi(rgb_shares: FloatArray, calibration: MdiCalibration) -> float
         raise ShapeError(
             'rgb_shares', expected=f'({len(calibration.weights)},)', actual=rgb_shares.shape
         )
-    levels = zip(calibration.weights, rgb_shares, strict=True)
-    return math.tanh(
-        calibration.bias + sum(weight * (float(share) - 0.5) for weight, share in levels)
-    )
+    return calibration(rgb_shares.tolist())
 
 
 class DominanceFilter:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rgbt_models import calibrate
-from rgbt_models.calibrate import apply_calibration, calibrate_mdi, fit_tanh
+from rgbt_models.calibrate import calibrate_mdi, fit_tanh
 from rgbt_models.card import MdiCalibration
 from rgbt_models.errors import DatasetError
 from rgbt_models.train.config import TrainConfig
@@ -22,19 +22,19 @@ def made_shares(count, *, seed=0, spread=(0.02, 0.05, 0.03)):
 
 def test_the_map_at_one_half_is_tanh_of_the_bias():
     calibration = MdiCalibration(weights=(3.0, -2.0, 9.0), bias=-0.4)
-    assert apply_calibration(calibration, np.full(3, 0.5)) == pytest.approx(math.tanh(-0.4))
+    assert calibration(np.full(3, 0.5)) == pytest.approx(math.tanh(-0.4))
 
 
 def test_weights_belong_to_levels_finest_first():
     calibration = MdiCalibration(weights=(10.0, 20.0, -5.0), bias=0.1)
-    mdi = apply_calibration(calibration, np.array([0.51, 0.52, 0.60]))
+    mdi = calibration(np.array([0.51, 0.52, 0.60]))
     assert mdi == pytest.approx(math.tanh(0.1 + 0.1 + 0.4 - 0.5))
 
 
 def test_a_known_map_is_recovered():
     known = MdiCalibration(weights=(12.0, -4.0, 20.0), bias=0.3)
     shares = made_shares(400)
-    targets = torch.tensor([apply_calibration(known, row) for row in shares.numpy()])
+    targets = torch.tensor([known(row) for row in shares.numpy()])
     fitted = fit_tanh(shares, targets)
     assert fitted.weights == pytest.approx(known.weights, rel=0.03)
     assert fitted.bias == pytest.approx(known.bias, abs=0.01)
@@ -51,8 +51,8 @@ def test_targets_at_the_ends_stay_finite():
     shares = made_shares(100)
     fitted = fit_tanh(shares, torch.where(shares[:, 0] > 0.5, 1.0, -1.0))
     assert all(math.isfinite(w) for w in (*fitted.weights, fitted.bias))
-    high = apply_calibration(fitted, np.array([0.56, 0.5, 0.5]))
-    low = apply_calibration(fitted, np.array([0.44, 0.5, 0.5]))
+    high = fitted(np.array([0.56, 0.5, 0.5]))
+    low = fitted(np.array([0.44, 0.5, 0.5]))
     assert high > 0.9
     assert low < -0.9
 
@@ -62,7 +62,7 @@ def test_too_few_pairs_are_refused(num_pairs):
     with pytest.raises(
         DatasetError, match=f'{num_pairs} calibration pairs asked for; expected at'
     ):
-        calibrate_mdi(small_model(), TrainConfig(), num_pairs=num_pairs)
+        calibrate_mdi(small_model(), TrainConfig(), num_pairs=num_pairs, scale=0.2)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def painted_world(monkeypatch):
 
 
 def test_calibration_is_repeatable_and_says_how_well_it_fits(painted_world):
-    config = TrainConfig(pool_scale=0.25)
-    first = calibrate_mdi(small_model(), config, num_pairs=8)
-    second = calibrate_mdi(small_model(), config, num_pairs=8)
+    config = TrainConfig()
+    first = calibrate_mdi(small_model(), config, num_pairs=8, scale=0.2)
+    second = calibrate_mdi(small_model(), config, num_pairs=8, scale=0.2)
     assert first == second
     assert first.num_pairs == 8
     assert len(first.calibration.weights) == 3
     assert -1.0 <= first.correlation <= 1.0  # never NaN, which is no JSON
-    assert painted_world[:8] == [(2_000_000 + index, 0.25) for index in range(8)]
+    assert painted_world[:8] == [(2_000_000 + index, 0.2) for index in range(8)]
 
 
 def test_a_blinded_rgb_image_is_dark_and_a_blinded_thermal_one_flat():
