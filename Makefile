@@ -46,6 +46,9 @@ check: $(DEV)/.requirements
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
+# The models in the tests are small: one thread each is fastest, above all beside other work.
+pytest colcon: export OMP_NUM_THREADS := 1
+
 pytest: $(DEV)/.installed
 	$(DEV)/bin/python -m pytest --durations=10
 
