@@ -17,7 +17,7 @@ TORCH_SPEC ?= torch==2.15.0
 RUN := .venv
 DEV := .venv-test
 RUN_EXTRAS := ros,onnx,bags,evaluate,plot
-DEV_EXTRAS := $(RUN_EXTRAS),openvino,sim,train,test,dev
+DEV_EXTRAS := $(RUN_EXTRAS),sim,train,test,dev
 PIP_INSTALL := -m pip install --quiet --prefer-binary
 
 define CHECK_PYTHON

@@ -13,19 +13,16 @@ import struct
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from rgbt_perception.bag_messages import (
     BagTopics,
     build_typestore,
     COMPRESSED_IMAGE,
     find_camera_topic,
     import_rosbags,
-    stamp_of,
+    read_detection_array,
 )
 from rgbt_perception.errors import BagError, FrameError
-from rgbt_perception.images import decode_compressed_rgb, decode_rgb
-from rgbt_perception.thermal import decode_compressed_thermal, decode_thermal
+from rgbt_perception.frames import frame_from_compressed, frame_from_image, stamp_of
 from rgbt_perception.truth import Truth
 from rgbt_perception.types import Frame, Modality
 
@@ -84,28 +81,8 @@ def decode_image_message(image: ImageMessage, *, max_pixels: int = MAX_PIXELS) -
     Raises:
         FrameError: If it cannot be used.
     """
-    message = image.message
-    is_rgb = image.modality is Modality.RGB
-    if image.is_compressed:
-        decode_bytes = decode_compressed_rgb if is_rgb else decode_compressed_thermal
-        pixels = decode_bytes(message.data, format=message.format, max_pixels=max_pixels)
-    else:
-        decode_raw = decode_rgb if is_rgb else decode_thermal
-        pixels = decode_raw(
-            message.data,
-            encoding=message.encoding,
-            height=message.height,
-            width=message.width,
-            step=message.step,
-            is_bigendian=bool(message.is_bigendian),
-            max_pixels=max_pixels,
-        )
-    return Frame(
-        pixels=pixels,
-        stamp_ns=image.stamp_ns,
-        frame_id=message.header.frame_id,
-        modality=image.modality,
-    )
+    decode = frame_from_compressed if image.is_compressed else frame_from_image
+    return decode(image.message, modality=image.modality, max_pixels=max_pixels)
 
 
 class BagReader:
@@ -331,22 +308,12 @@ def _database_errors() -> tuple[type[BaseException], ...]:
 
 
 def _build_truth(message: Any, label_map_png: bytes, scene: dict[str, str]) -> Truth:
-    boxes = [
-        (
-            item.bbox.center.position.x - item.bbox.size_x / 2.0,
-            item.bbox.center.position.y - item.bbox.size_y / 2.0,
-            item.bbox.center.position.x + item.bbox.size_x / 2.0,
-            item.bbox.center.position.y + item.bbox.size_y / 2.0,
-        )
-        for item in message.detections
-        if item.results
-    ]
-    hypotheses = [item.results[0].hypothesis for item in message.detections if item.results]
+    boxes_xyxy, class_names, scores = read_detection_array(message)
     is_night, sun_level = scene.get('is_night'), scene.get('sun_level')
     return Truth(
-        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-        class_names=tuple(item.class_id for item in hypotheses),
-        ignore=np.array([item.score <= 0.0 for item in hypotheses], np.bool_),
+        boxes_xyxy=boxes_xyxy,
+        class_names=class_names,
+        ignore=scores <= 0.0,
         label_map_png=label_map_png,
         is_night=None if is_night is None else is_night == 'true',
         sun_level=None if sun_level is None else float(sun_level),

@@ -16,6 +16,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 
 from rgbt_perception.errors import BackendUnavailableError
+from rgbt_perception.geometry import xyxy_to_cxcywh
 from rgbt_perception.types import FloatArray, Frame, NS_PER_S
 
 if TYPE_CHECKING:
@@ -145,19 +146,18 @@ class MessageFactory:
             class_ids: Class name, or index as text, one per box.
             scores: (n,) float32 in 0..1.
         """
-        centers = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2.0
-        sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
         message_header = self.header(header)
-        columns = zip(centers.tolist(), sizes.tolist(), class_ids, scores.tolist(), strict=True)
+        boxes_cxcywh = xyxy_to_cxcywh(boxes_xyxy).tolist()
+        columns = zip(boxes_cxcywh, class_ids, scores.tolist(), strict=True)
         detections = [
             self.build(
                 'vision_msgs/msg/Detection2D',
                 header=message_header,
                 results=[self._hypothesis(class_id, score)],
-                bbox=self._box(center, size),
+                bbox=self._box(*box),
                 id='',
             )
-            for center, size, class_id, score in columns
+            for box, class_id, score in columns
         ]
         return self.build(DETECTION_ARRAY, header=message_header, detections=detections)
 
@@ -187,11 +187,11 @@ class MessageFactory:
         )
         return self.build(DIAGNOSTIC_ARRAY, header=self.header(header), status=[message])
 
-    def _box(self, center: Sequence[float], size: Sequence[float]) -> Any:
-        position = self.build('vision_msgs/msg/Point2D', x=center[0], y=center[1])
+    def _box(self, x: float, y: float, width: float, height: float) -> Any:
+        position = self.build('vision_msgs/msg/Point2D', x=x, y=y)
         pose = self.build('vision_msgs/msg/Pose2D', position=position, theta=0.0)
         return self.build(
-            'vision_msgs/msg/BoundingBox2D', center=pose, size_x=size[0], size_y=size[1]
+            'vision_msgs/msg/BoundingBox2D', center=pose, size_x=width, size_y=height
         )
 
     def _hypothesis(self, class_id: str, score: float) -> Any:
@@ -209,9 +209,26 @@ class MessageFactory:
         )
 
 
-def stamp_of(header: Any) -> int:
-    """Return the stamp of a message header, nanoseconds."""
-    return int(header.stamp.sec) * NS_PER_S + int(header.stamp.nanosec)
+def read_detection_array(message: Any) -> tuple[FloatArray, tuple[str, ...], FloatArray]:
+    """Read a vision_msgs/Detection2DArray; detections without a hypothesis are left out.
+
+    Args:
+        message: The message, of rclpy or of a bag.
+
+    Returns:
+        Boxes as corners, (n, 4) float32 px; ``class_id`` of the first hypothesis of each; its
+        score, (n,) float32.
+    """
+    items = [item for item in message.detections if item.results]
+    boxes = [item.bbox for item in items]
+    centers = np.array([(box.center.position.x, box.center.position.y) for box in boxes])
+    sizes = np.array([(box.size_x, box.size_y) for box in boxes])
+    centers, halves = centers.reshape(-1, 2), sizes.reshape(-1, 2) / 2.0
+    boxes_xyxy = np.concatenate([centers - halves, centers + halves], axis=1)
+    hypotheses = [item.results[0].hypothesis for item in items]
+    class_ids = tuple(item.class_id for item in hypotheses)
+    scores = np.array([item.score for item in hypotheses], np.float32)
+    return boxes_xyxy.astype(np.float32), class_ids, scores
 
 
 def find_camera_topic(topic: str, available: dict[str, str]) -> str | None:

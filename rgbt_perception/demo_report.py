@@ -19,7 +19,7 @@ from rgbt_perception.config import PerceptionConfig, SyncConfig
 from rgbt_perception.demo import DemoRun, SentFrame
 from rgbt_perception.overlay import draw_side_by_side
 from rgbt_perception.received import ReceivedResult
-from rgbt_perception.registration import Registration
+from rgbt_perception.registration import Registration, resize
 from rgbt_perception.truth import Truth
 from rgbt_perception.types import ByteArray, Frame, Mode, NS_PER_S, Pair
 
@@ -190,7 +190,8 @@ def write_video(pictures: Iterable[ByteArray], out_dir: Path, *, rate_hz: float)
     """Write pictures as ``overlay.mp4``, or as PNG files where OpenCV has no encoder.
 
     Args:
-        pictures: uint8 (h, w, 3) RGB, all of the same size.
+        pictures: uint8 (h, w, 3) RGB; one of another size than the first (its RGB frame was
+            lost) is resized, because a video has one size.
         out_dir: Folder to write to.
         rate_hz: Pictures per second.
 
@@ -199,15 +200,16 @@ def write_video(pictures: Iterable[ByteArray], out_dir: Path, *, rate_hz: float)
     """
     path, frames_dir = out_dir / VIDEO_FILE, out_dir / FRAMES_DIR
     writer: cv2.VideoWriter | None = None
+    size_hw = (0, 0)
     for index, picture in enumerate(pictures):
-        height, width = picture.shape[:2]
         if index == 0:
+            size_hw = height, width = picture.shape[:2]
             codec = cv2.VideoWriter.fourcc(*'mp4v')
             writer = cv2.VideoWriter(str(path), codec, rate_hz, (width, height))
             if not writer.isOpened():
                 writer = None
                 frames_dir.mkdir(exist_ok=True)
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(resize(picture, size_hw), cv2.COLOR_RGB2BGR)
         if writer is not None:
             writer.write(bgr)
         else:

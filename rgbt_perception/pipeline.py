@@ -12,11 +12,12 @@ from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.dominance_filter import DominanceFilter
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.errors import ConfigError
+from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.health import assess
 from rgbt_perception.postprocess import decode_detections, decode_label_map
 from rgbt_perception.preprocess import build_batch
 from rgbt_perception.registration import Registration
-from rgbt_perception.types import Detections, Mode, Pair, Result, StageTimes, UNLABELED
+from rgbt_perception.types import Batch, Detections, Mode, Pair, Result, StageTimes, UNLABELED
 
 
 class Pipeline:
@@ -72,6 +73,22 @@ class Pipeline:
             share_map=raw.share_map[0, 0],
             times=_times(started, preprocessed, inferred),
         )
+
+    def warm_up(self) -> None:
+        """Run the network once on zeros, so that the first pair is as fast as the later ones.
+
+        Raises:
+            EngineError: If the network fails, e.g. because the graph refuses the input size.
+        """
+        image = np.zeros((1, 3, *self.input_hw), np.float32)
+        batch = Batch(
+            rgb=image,
+            thermal=image,
+            available=np.ones((1, 2), np.float32),
+            letterbox=letterbox_transform(self.input_hw, self.input_hw),
+            source_hw=self.input_hw,
+        )
+        self.engine.run(batch)
 
     def reconfigure(self, config: PerceptionConfig) -> None:
         """Take over the settings that may change while running: ``output`` and ``dominance``.

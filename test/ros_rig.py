@@ -85,6 +85,7 @@ class Rig:
     def start(self) -> None:
         """Configure and activate the node, and wait until everybody has found everybody."""
         assert self.node.start()
+        self.engine.batches.clear()  # the warm-up of configure
         self.wait_until(self._is_connected, 'node and user find each other')
 
     def wait_until(self, is_done: Callable[[], Any], what: str) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import logging
 import sys
-from types import ModuleType
 
 from rgbt_perception.errors import RGBTError
 
@@ -39,10 +37,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         status: int = args.run(args)
-    except RGBTError as error:
+    except (RGBTError, OSError) as error:  # OSError: a full disk, a folder that is not ours
         if args.debug:
             raise
         sys.stderr.write(f'rgbt {args.command}: {error}\n')
+        return STATUS_ERROR
+    except ModuleNotFoundError as error:  # the library imports torch and its kin where it is used
+        if args.debug:
+            raise
+        sys.stderr.write(
+            f"rgbt {args.command}: package '{error.name}' is not installed, expected it for "
+            f"this command; run: pip install 'rgbt_perception[train]'\n"
+        )
         return STATUS_ERROR
     except KeyboardInterrupt:
         sys.stderr.write(f'rgbt {args.command}: interrupted\n')
@@ -55,9 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='rgbt', description=DESCRIPTION)
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name in COMMANDS:
-        command = _load_command(name)
-        if command is None:
-            continue
+        command = importlib.import_module(f'{__package__}.{name}')
         subparser = subparsers.add_parser(
             name,
             help=command.SUMMARY,
@@ -70,11 +74,6 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser
-
-
-def _load_command(name: str) -> ModuleType | None:
-    module = f'{__package__}.{name}'
-    return importlib.import_module(module) if importlib.util.find_spec(module) else None
 
 
 if __name__ == '__main__':

@@ -26,8 +26,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from rgbt_perception.bag import BagReader, decode_image_message, ImageMessage
-from rgbt_perception.bag_messages import BagTopics, stamp_of
+from rgbt_perception.bag_messages import BagTopics
 from rgbt_perception.errors import ConfigError, FrameError, ProcessError, RGBTError
+from rgbt_perception.frames import stamp_of
 from rgbt_perception.replay import write_json
 from rgbt_perception.ros.messages import build_image, header_of
 from rgbt_perception.types import Frame, Modality, NS_PER_S

@@ -94,7 +94,7 @@ class PerceptionNode(LifecycleNode):
             loop.close()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open the pipeline and create the publishers."""
+        """Open the pipeline, run it once and create the publishers."""
         if not self._attempt('configure', self._configure):
             return FAILURE
         return super().on_configure(state)
@@ -104,6 +104,8 @@ class PerceptionNode(LifecycleNode):
         if super().on_activate(state) != SUCCESS:  # publishers first: label sets go out at once
             return FAILURE
         if self._loop is None or not self._attempt('activate', self._loop.activate):
+            if self._loop is not None:  # it may have got half-way
+                self._attempt('stop', self._loop.deactivate)
             super().on_deactivate(state)
             return FAILURE
         return SUCCESS
@@ -133,6 +135,7 @@ class PerceptionNode(LifecycleNode):
     def _configure(self) -> None:
         pipeline = self._open_with(self._config)
         try:
+            pipeline.warm_up()  # also finds an input size that the graph refuses
             self._loop = PerceptionLoop(self, pipeline, self._config)
         except Exception:
             pipeline.close()

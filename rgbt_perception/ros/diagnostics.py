@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 TRANSPORT_HINT = (
     'a publisher is there but no image arrives; large best-effort images need the Fast DDS '
-    'profile config/fastdds_shm.xml on both sides (FASTDDS_DEFAULT_PROFILES_FILE)'
+    'profile config/fastdds_shm.xml on both sides (FASTDDS_DEFAULT_PROFILES_FILE), and room in '
+    '/dev/shm'
 )
 
 

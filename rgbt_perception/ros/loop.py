@@ -19,8 +19,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from rgbt_perception.errors import EngineError, RGBTError
+from rgbt_perception.frames import frame_from_compressed, frame_from_image
 from rgbt_perception.ros.diagnostics import Diagnostics, SyncCounts
-from rgbt_perception.ros.messages import frame_from_compressed, frame_from_image
 from rgbt_perception.ros.outputs import Outputs
 from rgbt_perception.ros.qos import input_qos, result_qos
 from rgbt_perception.ros.worker import Worker
@@ -112,11 +112,17 @@ class PerceptionLoop:
             )
 
     def close(self) -> None:
-        """Release publishers and the pipeline."""
-        self.deactivate()
-        self._outputs.close()
-        self._node.destroy_publisher(self._status_publisher)
-        self._pipeline.close()
+        """Release publishers and the pipeline, also when the worker does not end.
+
+        Raises:
+            EngineError: If the worker is still busy after 30 s.
+        """
+        try:
+            self.deactivate()
+        finally:
+            self._outputs.close()
+            self._node.destroy_publisher(self._status_publisher)
+            self._pipeline.close()
 
     def reconfigure(self, config: PerceptionConfig) -> None:
         """Take over new live settings; the worker applies them before its next pair."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages to frames, and results to ROS messages.
+"""Results to ROS messages; ``frames`` goes the other way.
 
-Reading is zero-copy: a frame's pixels are a view into the message, which rclpy makes anew for
-every callback. Writing appends bytes to the fresh array of a new message, the fastest public way
+Writing appends bytes to the fresh array of a new message, the fastest public way
 (0.02 ms for 640x480 rgb8; assigning an ndarray takes 43 ms).
 """
 
@@ -14,20 +13,19 @@ from typing import Any, TYPE_CHECKING
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rgbt_perception.errors import BackendUnavailableError
-from rgbt_perception.images import decode_compressed_rgb, decode_rgb
+from rgbt_perception.geometry import xyxy_to_cxcywh
 from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
-from rgbt_perception.thermal import decode_compressed_thermal, decode_thermal
-from rgbt_perception.types import Frame, Modality, NS_PER_S
+from rgbt_perception.types import NS_PER_S
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rgbt_models.card import ModelCard
-    from rgbt_perception.types import Detections, Result
+    from rgbt_perception.types import Detections, Frame, Result
 
 IMAGE_ENCODINGS = {
     'mono8': (np.uint8, 1),
@@ -53,54 +51,6 @@ def import_vision_msgs() -> ModuleType:
         ) from error
     messages: ModuleType = vision_msgs.msg
     return messages
-
-
-def frame_from_image(message: Image, *, modality: Modality, max_pixels: int) -> Frame:
-    """Decode a raw image.
-
-    Args:
-        message: sensor_msgs/Image; its buffer must not change while the frame lives.
-        modality: Which camera it comes from.
-        max_pixels: Largest accepted height times width.
-
-    Raises:
-        FrameError: If encoding, step, size or data are not usable.
-    """
-    decode = decode_rgb if modality is Modality.RGB else decode_thermal
-    pixels = decode(
-        message.data,
-        encoding=message.encoding,
-        height=message.height,
-        width=message.width,
-        step=message.step,
-        is_bigendian=bool(message.is_bigendian),
-        max_pixels=max_pixels,
-    )
-    return _frame(pixels, message.header, modality)
-
-
-def frame_from_compressed(
-    message: CompressedImage, *, modality: Modality, max_pixels: int
-) -> Frame:
-    """Decode a JPEG or PNG image; a PNG keeps 16 bits.
-
-    Args:
-        message: sensor_msgs/CompressedImage.
-        modality: Which camera it comes from.
-        max_pixels: Largest accepted height times width, checked before decoding.
-
-    Raises:
-        FrameError: If format, size or data are not usable.
-    """
-    is_rgb = modality is Modality.RGB
-    decode = decode_compressed_rgb if is_rgb else decode_compressed_thermal
-    pixels = decode(message.data, format=message.format, max_pixels=max_pixels)
-    return _frame(pixels, message.header, modality)
-
-
-def stamp_to_ns(stamp: Time) -> int:
-    """Return a message time in nanoseconds."""
-    return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
 
 
 def header_of(frame: Frame) -> Header:
@@ -140,16 +90,13 @@ def build_detections(
     """
     msgs = import_vision_msgs()
     message = msgs.Detection2DArray(header=header)
-    centers = (detections.boxes_xyxy[:, :2] + detections.boxes_xyxy[:, 2:]) / 2.0
-    sizes = detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]
     columns = zip(
-        centers.tolist(),
-        sizes.tolist(),
+        xyxy_to_cxcywh(detections.boxes_xyxy).tolist(),
         detections.scores.tolist(),
         detections.class_ids.tolist(),
         strict=True,
     )
-    for (x, y), (width, height), score, class_id in columns:
+    for (x, y, width, height), score, class_id in columns:
         item = msgs.Detection2D(header=header)
         item.bbox.center.position.x, item.bbox.center.position.y = x, y
         item.bbox.size_x, item.bbox.size_y = width, height
@@ -227,13 +174,4 @@ def build_vision_info(card: ModelCard, *, header: Header, database_location: str
         method=f'{card.name} version {card.version} ({card.architecture})',
         database_location=database_location,
         database_version=int(card.version) if card.version.isdigit() else 0,
-    )
-
-
-def _frame(pixels: Any, header: Header, modality: Modality) -> Frame:
-    return Frame(
-        pixels=pixels,
-        stamp_ns=stamp_to_ns(header.stamp),
-        frame_id=header.frame_id,
-        modality=modality,
     )

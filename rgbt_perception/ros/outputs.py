@@ -130,7 +130,9 @@ class Outputs:
         return build_image(color_label_map(result.label_map, self._pipeline.card), 'rgb8', header)
 
     def _build_overlay(self, result: Result, header: Header) -> Image:
-        return build_image(draw_overlay(result, self._pipeline.card), 'rgb8', header)
+        pipeline = self._pipeline
+        picture = draw_overlay(result, pipeline.card, pipeline.registration)
+        return build_image(picture, 'rgb8', header)
 
     def _build_share_map(self, result: Result, header: Header) -> Image:
         return build_image(

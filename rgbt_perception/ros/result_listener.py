@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 import time
 from typing import Any, TYPE_CHECKING
 
@@ -13,8 +12,10 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from rgbt_perception.bag_messages import read_detection_array
+from rgbt_perception.frames import stamp_of
 from rgbt_perception.received import ReceivedResult
-from rgbt_perception.ros.messages import import_vision_msgs, stamp_to_ns
+from rgbt_perception.ros.messages import import_vision_msgs
 from rgbt_perception.ros.qos import latched_qos, result_qos
 from rgbt_perception.truth import encode_label_map
 
@@ -68,18 +69,13 @@ class ResultListener(Node):
         return [self.results[key] for key in sorted(self.results) if self.results[key].is_complete]
 
     def _result(self, header: Any) -> ReceivedResult:
-        stamp_ns = stamp_to_ns(header.stamp)
+        stamp_ns = stamp_of(header)
         return self.results.setdefault(stamp_ns, ReceivedResult(stamp_ns=stamp_ns))
 
     def _on_detections(self, message: Any) -> None:
         result = self._result(message.header)
         result.received_ns = time.monotonic_ns()
-        items = [item for item in message.detections if item.results]
-        boxes = [list(_corners(item.bbox)) for item in items]
-        result.boxes_xyxy = np.array(boxes, np.float32).reshape(-1, 4)
-        hypotheses = [item.results[0].hypothesis for item in items]
-        result.class_names = tuple(item.class_id for item in hypotheses)
-        result.scores = np.array([item.score for item in hypotheses], np.float32)
+        result.boxes_xyxy, result.class_names, result.scores = read_detection_array(message)
 
     def _on_mask(self, message: Image) -> None:
         label_map = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
@@ -105,9 +101,3 @@ class ResultListener(Node):
 
 def _values(status: Any) -> dict[str, str]:
     return {item.key: item.value for item in status.values}
-
-
-def _corners(box: Any) -> Iterator[float]:
-    x, y = box.center.position.x, box.center.position.y
-    yield from (x - box.size_x / 2.0, y - box.size_y / 2.0)
-    yield from (x + box.size_x / 2.0, y + box.size_y / 2.0)

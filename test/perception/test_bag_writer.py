@@ -13,10 +13,10 @@ from rgbt_perception.bag_messages import (
     DiagnosticText,
     Header,
     LABEL_INFO,
-    stamp_of,
 )
 from rgbt_perception.bag_writer import BagWriter
 from rgbt_perception.errors import BagError
+from rgbt_perception.frames import stamp_of
 
 # The hashes that ROS itself computes for vision_msgs 4.1.1.
 DETECTION_ARRAY_HASH = 'RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968'

@@ -81,6 +81,26 @@ def test_pair_without_a_usable_camera_is_not_given_to_the_network(tmp_path: Path
     assert result.times.infer_ms == 0
 
 
+def test_warm_up_runs_the_network_once_at_the_input_size(tmp_path: Path):
+    engine = FakeEngine()
+    build_pipeline(tmp_path, engine, **{'model.input_height': 32}).warm_up()
+    (batch,) = engine.batches
+    assert batch.rgb.shape == batch.thermal.shape == (1, 3, 32, 80)
+    assert batch.available.tolist() == [[1, 1]]
+
+
+def test_warm_up_leaves_no_trace_in_the_results(tmp_path: Path):
+    values = []
+    for warms_up in (False, True):
+        pipeline = build_pipeline(tmp_path, FakeEngine(build_outputs((64, 80), rgb_share=0.7)))
+        if warms_up:
+            pipeline.engine.outputs = build_outputs((64, 80), rgb_share=0.1)
+            pipeline.warm_up()
+            pipeline.engine.outputs = build_outputs((64, 80), rgb_share=0.7)
+        values.append(pipeline.run(build_pair()).dominance.mdi)
+    assert values[0] == values[1]
+
+
 def test_error_of_the_engine_leaves_the_next_pair_unharmed(tmp_path: Path):
     engine = FakeEngine(error=EngineError('broken'))
     pipeline = build_pipeline(tmp_path, engine)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rgbt_perception.bag import BagReader
-from rgbt_perception.bag_messages import stamp_of
 from rgbt_perception.config import build_config, PerceptionConfig
 from rgbt_perception.errors import BagError, EngineError
+from rgbt_perception.frames import stamp_of
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.replay import PairStream, replay, replay_to_folder
 from rgbt_perception.types import DropReason, Modality, Mode

@@ -25,8 +25,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from rgbt_perception.bag import BagReader
+from rgbt_perception.frames import stamp_of
 from rgbt_perception.nodes.bag_player_node import frame_interval_ns, raw_encoding
-from rgbt_perception.ros.messages import stamp_to_ns
 from rgbt_perception.types import Frame, Modality
 
 DEADLINE_S = 60.0
@@ -87,9 +87,9 @@ def test_raw_images_come_with_their_own_stamps_and_pixels(ros_context, tmp_path)
     )
     rgb = [message for _, message in received['rgb']]
     thermal = [message for _, message in received['thermal']]
-    stamps = [stamp_to_ns(message.header.stamp) for message in rgb]
+    stamps = [stamp_of(message.header) for message in rgb]
     assert stamps == [FIRST_NS + index * STEP_NS for index in range(5)]
-    assert stamp_to_ns(thermal[3].header.stamp) == FIRST_NS + 4 * STEP_NS + SKEW_NS
+    assert stamp_of(thermal[3].header) == FIRST_NS + 4 * STEP_NS + SKEW_NS
     assert len(thermal) == 4
     assert (rgb[1].encoding, rgb[1].height, rgb[1].width, rgb[1].step) == ('rgb8', 48, 64, 192)
     assert rgb[1].header.frame_id == 'rgb_optical_frame'

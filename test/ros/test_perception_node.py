@@ -116,7 +116,8 @@ def test_label_sets_reach_a_late_subscriber(rig):
 def test_pictures_are_drawn_only_for_a_subscriber(rig, monkeypatch):
     drawn = []
 
-    def draw(result, card):
+    def draw(result, card, registration):
+        assert registration is not None  # that of the pipeline: thermal may be the background
         drawn.append(result)
         return np.full((*result.pair.reference.size_hw, 3), 7, np.uint8)
 
@@ -370,6 +371,17 @@ def test_a_pipeline_that_cannot_open_fails_configure_with_its_sentence(make_rig)
     assert rig.node._state_machine.current_state[1] == 'unconfigured'
     sentence = 'cannot configure: the graph has no output share_map; export the model again'
     rig.wait_until(lambda: sentence in rig.log_text(), 'the sentence is logged')
+
+
+def test_a_network_that_fails_its_warm_up_fails_configure_and_is_released(make_rig):
+    rig = make_rig()
+    rig.engine.error = EngineError('ONNX Runtime failed on an input of (64, 80) px')
+    assert not rig.node.start()
+    assert rig.engine.is_closed
+    rig.wait_until(
+        lambda: 'cannot configure: ONNX Runtime failed on an input' in rig.log_text(),
+        'the sentence is logged',
+    )
 
 
 def test_an_unexpected_error_in_configure_is_logged_too(make_rig):

@@ -89,11 +89,12 @@ class User(Node):
 
     def __init__(self, context):
         super().__init__('user', context=context)
-        self.detections = []
+        self.detections, self.masks = [], []
         self.sent_ns = []
         self.create_subscription(
             Detection2DArray, '/rig/perception/detections', self.detections.append, 10
         )
+        self.create_subscription(Image, '/rig/perception/segmentation/mask', self.masks.append, 10)
         # Best effort, as camera drivers send: large images need the shipped Fast DDS profile.
         self.cameras = {
             name: self.create_publisher(Image, f'/rig/{name}/image_raw', input_qos())
@@ -141,10 +142,18 @@ def test_another_process_runs_real_inference_and_leaves_cleanly(user, tmp_path, 
                 process,
             )
             # Best effort may lose an image on a busy machine: go on until five results are back.
-            user.wait_until(lambda: user.send_pair() and len(user.detections) >= 5, process)
-            for message in user.detections:
+            user.wait_until(
+                lambda: user.send_pair() and min(len(user.detections), len(user.masks)) >= 5,
+                process,
+            )
+            for message in (*user.detections, *user.masks):
                 assert message.header.frame_id == 'rgb_optical_frame'
                 assert stamp_of(message) in user.sent_ns
+            for message in user.detections:
+                assert [item.header for item in message.detections] == [message.header]
+            for mask in user.masks:
+                assert (mask.height, mask.width, mask.encoding) == (480, 640, 'mono8')
+                assert len(mask.data) == 480 * 640
             # The graph's box is the middle of the network input, here that of the image.
             center = user.detections[-1].detections[0].bbox.center.position
             assert (center.x, center.y) == pytest.approx((320.0, 240.0), abs=0.01)

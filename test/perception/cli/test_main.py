@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from fakes import build_onnx_card
 from made_data import write_bag, write_dataset
@@ -151,6 +152,25 @@ def test_missing_world_names_the_command_that_installs_it(tmp_path, monkeypatch,
     monkeypatch.setitem(__import__('sys').modules, 'rgbt_models.synthetic', None)
     assert main(['simulate', 'dataset', '--pairs', '1', '--out', str(tmp_path / 'set')]) == 2
     assert "pip install 'rgbt_perception[sim]'" in capsys.readouterr().err
+
+
+def test_without_torch_export_names_the_command_that_installs_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'rgbt_models.publish', None)
+    assert main(['export', str(tmp_path), '--metrics', 'set', str(tmp_path / 'none.json')]) == 2
+    error = capsys.readouterr().err
+    assert "'rgbt_models.publish' is not installed" in error
+    assert "pip install 'rgbt_perception[train]'" in error
+
+
+def test_an_error_of_the_operating_system_is_one_line(tmp_path, capsys):
+    bag = write_bag(tmp_path / 'bag')
+    (tmp_path / 'file').touch()
+    card = build_onnx_card(tmp_path / 'card')
+    arguments = ['replay', str(bag), '--out', str(tmp_path / 'file'), '--model', str(card.folder)]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('rgbt replay: ')
+    assert str(tmp_path / 'file') in error
 
 
 def test_options_reach_the_settings(tmp_path):
