@@ -194,7 +194,7 @@ class OutputConfig(_Group):
         0.3, 'Smallest score of a published detection.', ge=0.0, le=1.0, live=True
     )
     nms_iou: float = setting(
-        0.55, 'Boxes of a class overlapping more than this are merged.', ge=0.0, le=1.0, live=True
+        0.5, 'Boxes of a class overlapping more than this are merged.', ge=0.0, le=1.0, live=True
     )
     max_detections: int = setting(100, 'Most detections per pair.', ge=1, le=1000, live=True)
     class_id_format: str = setting(
