@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent
 
 TORCH = ['torch>=2.6', 'timm>=1.0', 'safetensors>=0.4.3']
 ONNX = ['onnxruntime>=1.17']
-SIM = ['embreex>=2.17.7', 'trimesh>=4.4']
+SIM = ['embreex>=2.17.7']
 EVALUATE = ['pycocotools>=2.0.8']
 
 EXTRAS = {

@@ -82,7 +82,7 @@ class ModelCard:
         licence: SPDX identifier of the weights' licence.
         training_data: One sentence naming the training data.
         synthetic_only: True when no real image was used in training.
-        training: Recipe actually run (command, samples, seconds, seed).
+        training: What was run: settings, steps, samples, seconds, parity, calibration.
         metrics: Measured metrics with their conditions.
         folder: Where the card was loaded from; not part of the JSON.
     """

@@ -3,7 +3,7 @@
 
 Differs from M-SpecGene (https://arxiv.org/abs/2507.16318): a convolutional stem per modality
 replaces the shared 16-pixel patch embedding, because at this size it finds small people far
-better (.178 against .114 AP50 at equal samples), and the sin-cos positions are in units of the
+better, and the sin-cos positions are in units of the
 token grid, so any input size works.
 """
 

@@ -19,9 +19,9 @@ from rgbt_models.errors import ExportError
 OPSET = 18
 MAX_RELATIVE_ERROR = 1e-4
 _LOGGER = logging.getLogger(__name__)
-# Sizes of the parity check: neither square nor the size traced, so a baked-in size shows.
 _TRACE_HW = (256, 320)
-_PARITY_HWS = ((256, 320), (192, 288), (384, 512))
+# (batch, height, width) of the parity check: none is the size traced, so a baked-in size shows.
+_PARITY_SHAPES = ((1, 288, 384), (2, 192, 288), (1, 384, 512))
 
 
 def export_graph(model: RGBTModel, path: Path) -> float:
@@ -62,12 +62,12 @@ def largest_relative_error(model: RGBTModel, path: Path) -> float:
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
-    for height, width in _PARITY_HWS:
+    for batch, height, width in _PARITY_SHAPES:
         for available in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0)):
             inputs = (
-                torch.randn(1, 3, height, width, generator=generator),
-                torch.randn(1, 3, height, width, generator=generator),
-                torch.tensor([available]),
+                torch.randn(batch, 3, height, width, generator=generator),
+                torch.randn(batch, 3, height, width, generator=generator),
+                torch.tensor([available] * batch),
             )
             with torch.no_grad():
                 expected = model(*inputs)

@@ -21,7 +21,12 @@ from rgbt_models.card import (
 )
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
-from rgbt_models.train.config import DETECTION_CLASSES, SEGMENTATION_CLASSES, TrainConfig
+from rgbt_models.train.config import (
+    build_train_config,
+    DETECTION_CLASSES,
+    SEGMENTATION_CLASSES,
+    TrainConfig,
+)
 from rgbt_models.train.loop import RUN_NAME, WEIGHTS_NAME
 from rgbt_models.weights import load_weights, save_weights
 
@@ -35,7 +40,6 @@ TRAINING_DATA = (
 
 
 def publish_run(
-    config: TrainConfig,
     *,
     run_dir: Path,
     card_dir: Path,
@@ -45,7 +49,6 @@ def publish_run(
     """Write the card folder of a finished training run.
 
     Args:
-        config: The run's settings.
         run_dir: Folder written by ``train``.
         card_dir: Receives ``card.json``, ``model.safetensors`` and ``model.onnx``.
         version: Version of the weights.
@@ -56,6 +59,7 @@ def publish_run(
         ExportError: If the graph does not reproduce torch.
     """
     run = _read_run(run_dir)
+    config = build_train_config(run['config'])
     model = _load_run(config, run_dir)
     card_dir.mkdir(parents=True, exist_ok=True)
     fit = calibrate_mdi(model, config, num_pairs=calibration_pairs, scale=INPUT_HW[0] / RGB_HEIGHT)

@@ -23,7 +23,6 @@ def save_weights(model: nn.Module, path: Path) -> None:
     draft = path.with_name(f'{path.name}.partial')
     draft.write_bytes(save(tensors))
     draft.replace(path)
-    path.chmod(0o644)  # safetensors makes it private; a card is for everyone
 
 
 def load_weights(model: nn.Module, path: Path, *, expected_sha256: str | None = None) -> None:

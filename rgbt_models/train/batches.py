@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of augmented samples, prepared exactly as the robot prepares its images."""
+"""Batches of augmented samples, normalised by the same code as on the robot.
+
+One difference: the thermal stretch is taken on the registered crop, on the robot on the whole
+thermal image; the random tone curves cover far more than that.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from rgbt_models.errors import DatasetError
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.train.augment import AugmentConfig
 
+PRECISIONS = ('bf16-mixed', '32-true')
 DETECTION_CLASSES = ('person', 'car', 'bicycle')
 SEGMENTATION_CLASSES = (
     'sky',
@@ -104,6 +105,16 @@ class TrainConfig:
                 f'segmentation_weights has {len(self.segmentation_weights)} values; expected '
                 f'{len(SEGMENTATION_CLASSES)}, one per class; correct the training file'
             )
+        if self.precision not in PRECISIONS:
+            raise DatasetError(
+                f"precision is '{self.precision}'; expected one of {', '.join(PRECISIONS)}; "
+                f'correct the training file'
+            )
+        if len(self.rgb_mean) != 3 or len(self.rgb_std) != 3:
+            raise DatasetError(
+                f'rgb_mean and rgb_std are {self.rgb_mean} and {self.rgb_std}; expected three '
+                f'values each; correct the training file'
+            )
         if self.max_steps < 1:
             raise DatasetError(
                 f'max_steps is {self.max_steps}; expected 1 or more; correct the training file '
@@ -124,6 +135,15 @@ def load_train_config(path: Path) -> TrainConfig:
             f"cannot read training file '{path}' ({error}); expected YAML with the fields of "
             f'TrainConfig; check the path and the syntax'
         ) from error
+    return build_train_config(values)
+
+
+def build_train_config(values: Any) -> TrainConfig:
+    """Build the settings from a mapping as read from YAML or JSON.
+
+    Raises:
+        DatasetError: If it is no mapping, a key is unknown or a value has the wrong type.
+    """
     config: TrainConfig = _build(TrainConfig, values, prefix='')
     return config
 

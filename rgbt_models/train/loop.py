@@ -18,6 +18,7 @@ import torch
 from torch import nn, Tensor
 
 from rgbt_models.build import create_model
+from rgbt_models.errors import DatasetError
 from rgbt_models.train.batches import iterate_batches, TrainBatch
 from rgbt_models.train.config import DETECTION_CLASSES, SEGMENTATION_CLASSES, TrainConfig
 from rgbt_models.train.losses import compute_losses, Losses
@@ -30,6 +31,7 @@ FINAL_RATE = 0.02  # of the peak learning rate
 BETAS = (0.9, 0.98)
 WEIGHTS_NAME = 'weights.safetensors'
 RUN_NAME = 'run.json'
+LOG_NAME = 'log.jsonl'
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -59,7 +61,11 @@ def train(
         out_dir: Receives ``weights.safetensors``, ``run.json`` and ``log.jsonl``.
         accelerator: 'cpu' or 'cuda'.
         devices: Processes, one per core or GPU; more than one needs a command-line start.
+
+    Raises:
+        DatasetError: If ``out_dir`` holds a run already, or the pool is empty.
     """
+    _refuse_used_folder(out_dir)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -72,14 +78,15 @@ def train(
     fabric.seed_everything(config.seed, verbose=False)
     trainer = _build_trainer(fabric, config)
     rng = np.random.default_rng((config.seed, fabric.global_rank))
-    batches = iterate_batches(SamplePool(pool_dir), rng, config)
+    pool = SamplePool(pool_dir)
+    batches = iterate_batches(pool, rng, config)
     torch.manual_seed(config.seed * 1000 + fabric.global_rank)
     if fabric.is_global_zero:
         out_dir.mkdir(parents=True, exist_ok=True)
     run = _run_steps(trainer, batches, config, out_dir)
     if fabric.is_global_zero:
         save_weights(trainer.average, out_dir / WEIGHTS_NAME)
-        _describe(run, fabric, config, out_dir / RUN_NAME)
+        _describe(run, fabric, config, len(pool), out_dir / RUN_NAME)
     fabric.barrier()
     return run
 
@@ -149,16 +156,26 @@ def _run_steps(
     )
 
 
-def _describe(run: TrainRun, fabric: Fabric, config: TrainConfig, path: Path) -> None:
+def _refuse_used_folder(out_dir: Path) -> None:
+    used = [name for name in (RUN_NAME, LOG_NAME) if (out_dir / name).exists()]
+    if used:
+        raise DatasetError(
+            f"'{out_dir}' holds {' and '.join(used)} of another run; expected an empty folder, so "
+            f'that two runs never mix; name another one'
+        )
+
+
+def _describe(
+    run: TrainRun, fabric: Fabric, config: TrainConfig, pool_pairs: int, path: Path
+) -> None:
     description = {
         **asdict(run),
         'processes': fabric.world_size,
         'accelerator': fabric.device.type,
-        'architecture': config.architecture,
-        'pool_pairs': config.pool_pairs,
-        'seed': config.seed,
+        'pool_pairs_read': pool_pairs,
+        'config': asdict(config),
     }
-    path.write_text(json.dumps(description, indent=2) + '\n')
+    path.write_text(json.dumps(description, indent=2) + '\n', encoding='utf-8')
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -247,6 +264,6 @@ def _log(
         'box': round(losses.box.item(), 4),
         'segmentation': round(losses.segmentation.item(), 4),
     }
-    with (out_dir / 'log.jsonl').open('a') as file:
+    with (out_dir / LOG_NAME).open('a', encoding='utf-8') as file:
         file.write(json.dumps(entry) + '\n')
     _LOGGER.info('%s', entry)

@@ -16,6 +16,7 @@ import logging
 import multiprocessing
 from pathlib import Path
 import shutil
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,10 +69,10 @@ def render_pool(
         num_workers: Processes; each uses one core.
 
     Raises:
-        DatasetError: If the folder holds a pool of another scale or world version.
+        DatasetError: If the folder holds a pool of another seed, scale or world version.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _claim_folder(folder, scale)
+    _claim_folder(folder, {'seed': seed, 'scale': scale})
     firsts = [seed + start for start in range(0, num_pairs, SHARD_PAIRS)]
     waiting = [first for first in firsts if not _shard_path(folder, first).exists()]
     context = multiprocessing.get_context('spawn')
@@ -164,11 +165,11 @@ def render_sample(seed: int, *, scale: float) -> Sample:
     )
 
 
-def _claim_folder(folder: Path, scale: float) -> None:
+def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Write down what the pool is made of, or check that it is the same as before."""
     from rgbt_models.synthetic import WORLD_VERSION
 
-    wanted = {'scale': scale, 'world_version': WORLD_VERSION}
+    wanted = {**settings, 'world_version': WORLD_VERSION}
     path = folder / POOL_FILE
     if not path.is_file():
         path.write_text(json.dumps(wanted) + '\n', encoding='utf-8')

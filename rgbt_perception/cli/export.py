@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument('card', type=Path, help='card folder to write; its name is the model name')
     parser.add_argument('--run', dest='run_dir', type=Path, help='folder written by rgbt train')
-    parser.add_argument('--config', type=Path, help='training YAML of that run')
     parser.add_argument('--version', default='1', help='version of the weights')
     parser.add_argument(
         '--calibration-pairs', type=int, default=240, help='pairs rendered to calibrate the mdi'
@@ -40,16 +39,15 @@ def run(args: argparse.Namespace) -> int:
     from rgbt_models.errors import DatasetError
 
     logging.getLogger('rgbt_models').setLevel(logging.INFO)
+    if args.run_dir is None and not args.metrics:
+        raise DatasetError(
+            'nothing to do; expected a training run or metrics; add --run DIR, or --metrics '
+            'NAME FILE'
+        )
     if args.run_dir is not None:
-        if args.config is None:
-            raise DatasetError(
-                'no --config given; expected the training YAML of the run; add --config FILE'
-            )
         from rgbt_models.publish import publish_run
-        from rgbt_models.train.config import load_train_config
 
         card = publish_run(
-            load_train_config(args.config),
             run_dir=args.run_dir,
             card_dir=args.card,
             version=args.version,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 import json
 
 from made_models import make_card, painted_sample, small_model
@@ -42,13 +42,13 @@ def run_dir(tmp_path, monkeypatch):
     path = tmp_path / 'run'
     path.mkdir()
     save_weights(small_model(seed=2), path / 'weights.safetensors')
-    (path / 'run.json').write_text('{"steps": 12, "seconds": 3.5}')
+    run = {'steps': 12, 'seconds': 3.5, 'config': asdict(CONFIG)}
+    (path / 'run.json').write_text(json.dumps(run))
     return path
 
 
 def test_a_published_card_describes_the_run_and_its_files(run_dir, tmp_path):
     card = publish_run(
-        CONFIG,
         run_dir=run_dir,
         card_dir=tmp_path / 'new' / 'mine',
         version='4',
@@ -74,7 +74,7 @@ def test_the_calibration_goes_into_the_card(run_dir, tmp_path, monkeypatch):
     fit = CalibrationFit(calibration=calibration, correlation=0.98765, num_pairs=9)
     monkeypatch.setattr(publish, 'calibrate_mdi', lambda *args, **settings: fit)
     card = publish_run(
-        CONFIG, run_dir=run_dir, card_dir=tmp_path / 'mine', version='1', calibration_pairs=9
+        run_dir=run_dir, card_dir=tmp_path / 'mine', version='1', calibration_pairs=9
     )
     assert card.mdi_calibration == calibration
     assert card.training['mdi_calibration_correlation'] == 0.988
@@ -85,18 +85,14 @@ def test_a_folder_without_a_run_is_said(run_dir, tmp_path):
     with pytest.raises(
         DatasetError, match=r'holds no run.json; expected the folder of a finished'
     ):
-        publish_run(
-            CONFIG, run_dir=run_dir, card_dir=tmp_path / 'c', version='1', calibration_pairs=4
-        )
+        publish_run(run_dir=run_dir, card_dir=tmp_path / 'c', version='1', calibration_pairs=4)
     assert not (tmp_path / 'c').exists()
 
 
 def test_weights_of_another_architecture_are_said(run_dir, tmp_path):
     save_weights(small_model(dim=48), run_dir / 'weights.safetensors')
     with pytest.raises(WeightsError, match='do not fit the model'):
-        publish_run(
-            CONFIG, run_dir=run_dir, card_dir=tmp_path / 'c', version='1', calibration_pairs=4
-        )
+        publish_run(run_dir=run_dir, card_dir=tmp_path / 'c', version='1', calibration_pairs=4)
 
 
 def test_metrics_are_added_beside_the_others(tmp_path):

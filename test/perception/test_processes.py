@@ -50,8 +50,10 @@ def test_arguments_environment_and_output_arrive(start):
 
 
 def test_child_is_interrupted_when_the_block_ends(start):
+    # Started in the background of a script, this test and its child would ignore SIGINT.
     text = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print('ready', flush=True)
 try:
     time.sleep(1000)

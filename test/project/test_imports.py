@@ -49,7 +49,6 @@ HEAVY = {
     'timm',
     'torch',
     'torchvision',
-    'trimesh',
 }
 ROS = {
     'ament_index_python',

@@ -146,7 +146,18 @@ def test_no_program_outlives_an_interrupted_demo(tmp_path, params, number):
     bag = write_bag(tmp_path / 'bag', num_instants=200)
     out = tmp_path / 'out'
     process = subprocess.Popen(
-        [*COMMAND, '--bag', str(bag), '--out', str(out), '--params-file', str(params)],
+        # A test in the background of a script ignores SIGINT, and so would its children.
+        [
+            'env',
+            '--default-signal=INT',
+            *COMMAND,
+            '--bag',
+            str(bag),
+            '--out',
+            str(out),
+            '--params-file',
+            str(params),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

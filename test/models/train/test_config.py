@@ -128,3 +128,17 @@ def test_the_recipes_of_the_repository_load():
 
 def test_every_class_has_a_weight_in_the_loss():
     assert len(TrainConfig().segmentation_weights) == len(SEGMENTATION_CLASSES) == 8
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem'),
+    [
+        ('precision: 16-mixed', "precision is '16-mixed'; expected one of bf16-mixed, 32-true"),
+        ('rgb_mean: [0.4]', r'rgb_mean and rgb_std are \(0.4,\) .* expected three values each'),
+    ],
+)
+def test_what_would_fail_deep_in_the_run_is_refused(tmp_path, text, problem):
+    path = tmp_path / 't.yaml'
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=problem):
+        load_train_config(path)

@@ -15,7 +15,7 @@ from rgbt_models.errors import DatasetError
 from rgbt_models.train import loop
 from rgbt_models.train.augment import AugmentConfig
 from rgbt_models.train.batches import collate
-from rgbt_models.train.config import TrainConfig
+from rgbt_models.train.config import build_train_config, TrainConfig
 from rgbt_models.train.loop import (
     draw_available,
     dropout_at,
@@ -161,6 +161,8 @@ def test_a_run_tells_what_it_did(trained):
     assert description['samples'] == STEPS * 4
     assert description['processes'] == 1
     assert description['accelerator'] == 'cpu'
+    assert description['pool_pairs_read'] == 12
+    assert build_train_config(description['config']) == CONFIG
     assert math.isfinite(result.final_loss)
     last = entries[-1]
     assert (last['step'], last['samples'], last['progress']) == (STEPS, STEPS * 4, 0.9833)
@@ -230,6 +232,12 @@ def test_a_run_ends_by_time(tmp_path, monkeypatch):
     result, entries, _ = run(tmp_path, monkeypatch, config)
     assert 2 < result.steps < 18
     assert [entry['progress'] for entry in entries] == sorted(e['progress'] for e in entries)
+
+
+def test_a_folder_that_holds_a_run_is_refused(trained):
+    _, _, folder = trained
+    with pytest.raises(DatasetError, match=r'holds run.json and log.jsonl of another run'):
+        train(CONFIG, pool_dir=folder.parent / 'pool', out_dir=folder)
 
 
 def test_an_empty_pool_is_said(tmp_path, monkeypatch):

@@ -142,8 +142,10 @@ def test_shards_that_are_there_are_not_rendered_again(tmp_path):
     assert len(SamplePool(tmp_path)) == 2
 
 
-def test_a_pool_of_another_scale_is_refused(tmp_path):
-    render_pool(tmp_path, num_pairs=0, seed=0, scale=0.5, num_workers=1)
-    render_pool(tmp_path, num_pairs=0, seed=0, scale=0.5, num_workers=1)
-    with pytest.raises(DatasetError, match=r"'scale': 0.5.*'scale': 0.8.*use another folder"):
-        render_pool(tmp_path, num_pairs=0, seed=0, scale=0.8, num_workers=1)
+@pytest.mark.parametrize('other', [{'seed': 64}, {'scale': 0.8}])
+def test_a_pool_of_another_seed_or_scale_is_refused(tmp_path, other):
+    settings = {'num_pairs': 0, 'seed': 0, 'scale': 0.5, 'num_workers': 1}
+    render_pool(tmp_path, **settings)
+    render_pool(tmp_path, **{**settings, 'num_pairs': 0})
+    with pytest.raises(DatasetError, match=r'was rendered with .* use another folder'):
+        render_pool(tmp_path, **{**settings, **other})

@@ -202,3 +202,8 @@ def test_bar_shows_thermal_left_and_rgb_right(mdi, expected):
 
 def test_progress_without_results_is_the_phase():
     assert progress_text(Progress(phase='starting')).plain == 'starting'
+
+
+def test_export_without_anything_to_do_says_so(tmp_path, capsys):
+    assert main(['export', str(tmp_path)]) == 2
+    assert 'nothing to do; expected a training run or metrics' in capsys.readouterr().err
