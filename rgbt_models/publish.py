@@ -21,10 +21,9 @@ from rgbt_models.card import (
 )
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
+from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.train.config import (
     build_train_config,
-    DETECTION_CLASSES,
-    SEGMENTATION_CLASSES,
     TrainConfig,
 )
 from rgbt_models.train.loop import RUN_NAME, WEIGHTS_NAME

@@ -105,12 +105,12 @@ def drive_rig(scale: float = 1.0) -> Rig:
 
 def build_truth(pair: SyntheticPair) -> Truth:
     """Return the ground truth of a synthetic pair, in RGB pixels."""
-    from rgbt_models.synthetic.dataset import CLASS_NAMES
+    from rgbt_models.label_sets import DETECTION_CLASSES
 
     objects = pair.rgb_view.objects
     return Truth(
         boxes_xyxy=objects.boxes_xyxy,
-        class_names=tuple(CLASS_NAMES[class_id] for class_id in objects.class_ids.tolist()),
+        class_names=tuple(DETECTION_CLASSES[class_id] for class_id in objects.class_ids.tolist()),
         ignore=objects.ignore,
         label_map_png=encode_label_map(pair.rgb_view.label_map),
         is_night=pair.is_night,

@@ -11,20 +11,10 @@ from typing import Any
 import numpy as np
 
 from rgbt_models.card import CARD_FILE, GRAPH_FILE, hash_file, MdiCalibration, ModelCard
+from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_perception.types import Batch, Frame, Modality, NS_PER_S, Pair, RawOutputs
 
-DETECTION_CLASSES = ('person', 'car', 'bicycle')
-SEGMENTATION_CLASSES = (
-    'sky',
-    'road',
-    'ground',
-    'building',
-    'vegetation',
-    'person',
-    'car',
-    'bicycle',
-)
 NUM_LEVELS = 3
 Box = tuple[float, float, float, float]
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import DETECTION_CLASSES
 from rgbt_models.synthetic.materials import Label
 from rgbt_models.synthetic.rig import Camera, default_rig, Rig
 from rgbt_models.synthetic.scene import WORLD_VERSION
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import ByteArray, CountArray
     from rgbt_models.synthetic.labels import ObjectTruth
 
-CLASS_NAMES = ('person', 'car', 'bicycle')
 _FIRST_CATEGORY_ID = 1  # COCO counts from one
 
 
@@ -74,7 +74,7 @@ def write_dataset(
         'info': _describe(used_rig, seed=seed, rgb_noise=rgb_noise),
         'categories': [
             {'id': number, 'name': name}
-            for number, name in enumerate(CLASS_NAMES, start=_FIRST_CATEGORY_ID)
+            for number, name in enumerate(DETECTION_CLASSES, start=_FIRST_CATEGORY_ID)
         ],
         'images': images,
         'annotations': annotations,

@@ -50,6 +50,7 @@ _LANE_M = 1.75  # middle of a lane from the middle of the road
 _PARKED_M = 4.55  # middle of a parked car from the middle of the road
 _HALF_WIDTH_M = 5.7
 _CAMERA_HEIGHT_M = 1.6
+_SPEED_M_S = 4.0  # of the rig; when people cross is timed for it
 _GAP_M = 17.0  # to the car in front
 _WALKING_M_S = 1.35
 _DAY_UNTIL, _NIGHT_FROM = 0.2, 0.75  # shares of the drive
@@ -97,7 +98,7 @@ class Drive:
 
 
 def render_drive(
-    seed: int, *, duration_s: float, rate_hz: float, rig: Rig, speed_m_s: float = 4.0
+    seed: int, *, duration_s: float, rate_hz: float, rig: Rig
 ) -> Iterator[DriveInstant]:
     """Render a drive, instant by instant.
 
@@ -106,12 +107,11 @@ def render_drive(
         duration_s: Length of the drive; day lasts for a fifth of it, night for the last quarter.
         rate_hz: Pairs per second; the first at time 0, none at ``duration_s``.
         rig: The two cameras.
-        speed_m_s: Speed of the rig.
 
     Yields:
         Pairs with their ground truth, in order of time.
     """
-    drive = sample_drive(seed, duration_s=duration_s, speed_m_s=speed_m_s)
+    drive = sample_drive(seed, duration_s=duration_s)
     # Its own generator: how many instants are rendered must not change the street.
     rgb_rng, thermal_rng = np.random.default_rng([seed, 1]).spawn(2)
     gain = 0.0
@@ -147,20 +147,20 @@ def _meter(radiance: FloatArray, lights: float) -> Exposure:
     )
 
 
-def sample_drive(seed: int, *, duration_s: float, speed_m_s: float = 4.0) -> Drive:
+def sample_drive(seed: int, *, duration_s: float) -> Drive:
     """Draw the street, the traffic and the light of a drive."""
     light_rng, street_rng, traffic_rng, people_rng, clutter_rng = np.random.default_rng(
         [seed, 2]
     ).spawn(5)
-    length_m = speed_m_s * duration_s + _VIEW_M
+    length_m = _SPEED_M_S * duration_s + _VIEW_M
     day, night = _sample_light(light_rng)
     street = _sample_drive_street(street_rng, length_m)
     builder = SceneBuilder()
     add_ground(street_rng, builder, street)
     add_buildings(street_rng, builder, street)
     placer = _along_street_placer(street)
-    _add_traffic(traffic_rng, builder, placer, street, speed_m_s=speed_m_s)
-    _add_people(people_rng, builder, placer, street, speed_m_s=speed_m_s)
+    _add_traffic(traffic_rng, builder, placer, street, speed_m_s=_SPEED_M_S)
+    _add_people(people_rng, builder, placer, street, speed_m_s=_SPEED_M_S)
     add_clutter(clutter_rng, builder, placer, street, density=length_m / 60.0)
     for x in np.arange(12.0, length_m, 28.0):
         add_street_lamp(clutter_rng, builder, street, float(x), 1.0 if x % 56 < 28 else -1.0)
@@ -171,7 +171,7 @@ def sample_drive(seed: int, *, duration_s: float, speed_m_s: float = 4.0) -> Dri
         environment=day,
         ego=EgoPose(position=np.array([0.0, 0.0, _CAMERA_HEIGHT_M])),
     )
-    return Drive(scene=scene, night=night, duration_s=duration_s, speed_m_s=speed_m_s)
+    return Drive(scene=scene, night=night, duration_s=duration_s, speed_m_s=_SPEED_M_S)
 
 
 def _sample_light(rng: np.random.Generator) -> tuple[Environment, Environment]:

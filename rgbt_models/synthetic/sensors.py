@@ -12,9 +12,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import ByteArray, CountArray, FloatArray
+from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 
-COUNTS_PER_K = 100.0
-ZERO_C_IN_K = 273.15
 _GAMMA = 1.0 / 2.2
 _GLOW_SIGMA_SHARE = 0.0125  # of the image's width: 4 px of 320
 _SMALLEST_RADIANCE = 1e-4

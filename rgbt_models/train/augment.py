@@ -15,7 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from rgbt_models.train.pool import COUNTS_PER_K, Sample
+from rgbt_models.tlinear import COUNTS_PER_K
+from rgbt_models.train.pool import Sample
 
 FloatImage = NDArray[np.float32]
 

@@ -11,21 +11,11 @@ from typing import Any
 import yaml
 
 from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.train.augment import AugmentConfig
 
 PRECISIONS = ('bf16-mixed', '32-true')
-DETECTION_CLASSES = ('person', 'car', 'bicycle')
-SEGMENTATION_CLASSES = (
-    'sky',
-    'road',
-    'ground',
-    'building',
-    'vegetation',
-    'person',
-    'car',
-    'bicycle',
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

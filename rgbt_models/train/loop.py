@@ -19,8 +19,9 @@ from torch import nn, Tensor
 
 from rgbt_models.build import create_model
 from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.train.batches import iterate_batches, TrainBatch
-from rgbt_models.train.config import DETECTION_CLASSES, SEGMENTATION_CLASSES, TrainConfig
+from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import compute_losses, Losses
 from rgbt_models.train.pool import SamplePool
 from rgbt_models.weights import save_weights

@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgbt_models.errors import DatasetError
+from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 
 SHARD_PAIRS = 64
 POOL_FILE = 'pool.json'
-COUNTS_PER_K = 100.0
-ZERO_C_IN_K = 273.15
 _IMAGES = ('rgb', 'thermal', 'label_map')
 _TABLES = ('objects', 'is_night')
 _LOGGER = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ from rgbt_models.build import ARCHITECTURES
 from rgbt_models.calibrate import CalibrationFit
 from rgbt_models.card import load_card, MdiCalibration, verify_file
 from rgbt_models.errors import DatasetError, WeightsError
+from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.publish import publish_run, record_metrics
-from rgbt_models.train.config import DETECTION_CLASSES, SEGMENTATION_CLASSES, TrainConfig
+from rgbt_models.train.config import TrainConfig
 from rgbt_models.weights import save_weights
 
 CONFIG = TrainConfig(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from rgbt_models.errors import CardError, DatasetError
+from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_models.train.augment import AugmentConfig
-from rgbt_models.train.config import load_train_config, SEGMENTATION_CLASSES, TrainConfig
+from rgbt_models.train.config import load_train_config, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 
