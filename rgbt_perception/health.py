@@ -18,6 +18,25 @@ DARK_PERCENTILE = 99.5
 TEMPERATURE_STEP_K = 0.01
 
 
+class HealthMonitor:
+    """Judges the cameras pair by pair, with memory: frozen images, hysteresis.
+
+    Attributes:
+        config: Settings; may be replaced between two calls.
+    """
+
+    def __init__(self, config: FallbackConfig) -> None:
+        """Start without history."""
+        self.config = config
+
+    def reset(self) -> None:
+        """Forget the history."""
+
+    def assess(self, pair: Pair) -> tuple[Mode, str]:
+        """Return the mode of one pair, and why a camera is not used ('' when both are)."""
+        return assess(pair, self.config)
+
+
 def assess(pair: Pair, config: FallbackConfig) -> tuple[Mode, str]:
     """Decide which cameras of a pair the network should look at.
 

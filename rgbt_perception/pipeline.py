@@ -13,11 +13,26 @@ from rgbt_perception.dominance_filter import DominanceFilter
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.errors import ConfigError
 from rgbt_perception.geometry import letterbox_transform
-from rgbt_perception.health import assess
+from rgbt_perception.health import HealthMonitor
+from rgbt_perception.misregistration import MisregistrationMonitor
 from rgbt_perception.postprocess import decode_detections, decode_label_map
 from rgbt_perception.preprocess import build_batch
+from rgbt_perception.radiometry import Radiometry
 from rgbt_perception.registration import Registration
-from rgbt_perception.types import Batch, Detections, Mode, Pair, Result, StageTimes, UNLABELED
+from rgbt_perception.temperatures import measure_temperatures, unknown_temperatures
+from rgbt_perception.thermal_scaling import ThermalScaler
+from rgbt_perception.types import (
+    Batch,
+    Detections,
+    FloatArray,
+    Mode,
+    Pair,
+    Result,
+    StageTimes,
+    Temperatures,
+    UNKNOWN_MISREGISTRATION,
+    UNLABELED,
+)
 
 
 class Pipeline:
@@ -43,7 +58,12 @@ class Pipeline:
         self.config = config
         self.input_hw = _choose_input_hw(card, config)
         self.registration = Registration(config.registration)
+        self.health = HealthMonitor(config.fallback)
+        self.radiometry = Radiometry(config.thermal)
+        self.scaler = ThermalScaler(config.thermal, card.thermal_normaliser, self.radiometry)
         self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
+        self._monitor = MisregistrationMonitor(config.registration)
+        self._misregistration = UNKNOWN_MISREGISTRATION
 
     def run(self, pair: Pair) -> Result:
         """Process one pair; a pair without any usable camera gives an empty result.
@@ -52,10 +72,11 @@ class Pipeline:
             EngineError: If the network fails; the next pair may work again.
         """
         started = perf_counter()
-        mode, mode_reason = assess(pair, self.config.fallback)
+        mode, mode_reason = self.health.assess(pair)
         if mode is Mode.NONE:
             return self._empty_result(pair, mode_reason, started)
-        batch = build_batch(pair, mode, self.card, self.registration, self.input_hw)
+        thermal = None if mode is Mode.RGB_ONLY else self._thermal_on_reference(pair)
+        batch = build_batch(pair, mode, thermal, self.card, self.input_hw)
         preprocessed = perf_counter()
         raw = self.engine.run(batch)
         inferred = perf_counter()
@@ -63,6 +84,8 @@ class Pipeline:
         detections = decode_detections(raw, letterbox, source_hw, self.config.output)
         label_map = decode_label_map(raw, letterbox, source_hw)
         dominance = self._dominance.update(raw, mode, pair.reference.stamp_ns)
+        if mode is Mode.FUSED and pair.rgb is not None and thermal is not None:
+            self._misregistration = self._monitor.update(pair.rgb.pixels, thermal)
         return Result(
             pair=pair,
             mode=mode,
@@ -70,6 +93,8 @@ class Pipeline:
             detections=detections,
             label_map=label_map,
             dominance=dominance,
+            temperatures=self._temperatures(pair, mode, detections),
+            misregistration=self._misregistration,
             share_map=raw.share_map[0, 0],
             times=_times(started, preprocessed, inferred),
         )
@@ -91,20 +116,47 @@ class Pipeline:
         self.engine.run(batch)
 
     def reconfigure(self, config: PerceptionConfig) -> None:
-        """Take over the settings that may change while running: ``output`` and ``dominance``.
+        """Take over the settings that may change while running.
 
-        The other groups of ``config`` are kept for reading, but what was built from them stays.
+        Settings that are not live are kept for reading, but what was built from them stays.
         """
         self.config = config
         self._dominance.config = config.dominance
+        self.health.config = config.fallback
+        self.radiometry.config = self.scaler.config = config.thermal
+        self._monitor.config = config.registration
 
     def reset(self) -> None:
         """Forget what was learnt from earlier pairs, as before another bag."""
         self._dominance.reset()
+        self.health.reset()
+        self.scaler.reset()
+        self._monitor.reset()
+        self._misregistration = UNKNOWN_MISREGISTRATION
 
     def close(self) -> None:
         """Release the engine."""
         self.engine.close()
+
+    def _thermal_on_reference(self, pair: Pair) -> FloatArray | None:
+        """Normalise the thermal frame and bring it onto the grid of the reference frame."""
+        if pair.thermal is None:
+            return None
+        image = self.scaler(pair.thermal)
+        if pair.rgb is None:
+            return image
+        return np.asarray(self.registration.register(image, pair.rgb.size_hw), np.float32)
+
+    def _temperatures(self, pair: Pair, mode: Mode, detections: Detections) -> Temperatures:
+        if pair.thermal is None or mode is Mode.RGB_ONLY or not len(detections):
+            return unknown_temperatures(len(detections))
+        return measure_temperatures(
+            detections,
+            self.radiometry.temperature_c(pair.thermal.pixels),
+            self.registration,
+            pair.reference.size_hw,
+            is_thermal_grid=pair.rgb is None,
+        )
 
     def _empty_result(self, pair: Pair, mode_reason: str, started: float) -> Result:
         dominance = self._dominance.update(None, Mode.NONE, pair.reference.stamp_ns)
@@ -120,6 +172,8 @@ class Pipeline:
             ),
             label_map=np.full(pair.reference.size_hw, UNLABELED, np.uint8),
             dominance=dominance,
+            temperatures=unknown_temperatures(0),
+            misregistration=self._misregistration,
             share_map=np.zeros((0, 0), np.float32),
             times=_times(started, assessed, assessed),
         )

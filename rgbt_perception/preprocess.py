@@ -9,29 +9,30 @@ import numpy as np
 from rgbt_models.card import ModelCard
 from rgbt_models.normalise import standardise
 from rgbt_perception.geometry import letterbox_transform
-from rgbt_perception.registration import Registration, resize
+from rgbt_perception.registration import resize
 from rgbt_perception.types import Batch, FloatArray, Frame, LetterboxTransform, Mode, Pair
 
 
 def build_batch(
     pair: Pair,
     mode: Mode,
+    thermal: FloatArray | None,
     card: ModelCard,
-    registration: Registration,
     input_hw: tuple[int, int],
 ) -> Batch:
     """Build the network input of one pair.
 
-    RGB is letterboxed and standardised. Thermal is stretched by the card's normaliser at its own
-    resolution, registered onto the RGB grid, letterboxed, standardised and replicated. A modality
+    RGB is letterboxed and standardised; thermal, already normalised and registered onto the
+    reference grid, is letterboxed, standardised and replicated. A modality
     the mode does not use is zeros, also where its frame is there. Without an RGB frame the
     thermal image is its own reference grid; a blind RGB frame remains the reference.
 
     Args:
         pair: The frames; those the mode uses must be there.
         mode: Which cameras the network looks at; not NONE.
-        card: Means, deviations and the thermal normaliser.
-        registration: How thermal pixels come onto the RGB grid.
+        thermal: Normalised thermal image on the reference grid, shape (h, w), float32; None when
+            the mode does not use it.
+        card: Means and deviations.
         input_hw: Height and width of the network input, px.
 
     Returns:
@@ -39,18 +40,15 @@ def build_batch(
     """
     source_hw = pair.reference.size_hw
     transform = letterbox_transform(source_hw, input_hw)
-    rgb, thermal = (np.zeros((1, 3, *input_hw), np.float32) for _ in range(2))
+    rgb, heat = (np.zeros((1, 3, *input_hw), np.float32) for _ in range(2))
     if mode is not Mode.THERMAL_ONLY and pair.rgb is not None:
         rgb[0] = _prepare_rgb(pair.rgb, card, transform, input_hw)
-    if mode is not Mode.RGB_ONLY and pair.thermal is not None:
-        image = card.thermal_normaliser(pair.thermal.pixels)
-        if pair.rgb is not None:
-            image = registration.register(image, source_hw)
-        thermal[0] = _prepare_thermal(image, card, transform, input_hw)
+    if mode is not Mode.RGB_ONLY and thermal is not None:
+        heat[0] = _prepare_thermal(thermal, card, transform, input_hw)
     available = [mode is not Mode.THERMAL_ONLY, mode is not Mode.RGB_ONLY]
     return Batch(
         rgb=rgb,
-        thermal=thermal,
+        thermal=heat,
         available=np.asarray([available], np.float32),
         letterbox=transform,
         source_hw=source_hw,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rgbt_models.card import ModelCard
+from rgbt_perception.temperatures import unknown_temperatures
 from rgbt_perception.truth import decode_label_map
 from rgbt_perception.types import (
     Detections,
@@ -19,6 +20,7 @@ from rgbt_perception.types import (
     Pair,
     Result,
     StageTimes,
+    UNKNOWN_MISREGISTRATION,
 )
 
 
@@ -104,6 +106,8 @@ class ReceivedResult:
                 valid=self.is_mdi_valid,
                 state=DominanceState(values['state']),
             ),
+            temperatures=unknown_temperatures(len(ids)),
+            misregistration=UNKNOWN_MISREGISTRATION,
             share_map=np.zeros((1, 1), np.float32),
             times=StageTimes(
                 preprocess_ms=float(values['preprocess_ms']),

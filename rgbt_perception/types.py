@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,6 +243,56 @@ class Dominance:
     state: DominanceState
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Temperatures:
+    """Temperature of each detection, degrees Celsius; arrays of the detections' length n.
+
+    NaN where thermal is not radiometric, was not used, or does not see the box.
+    """
+
+    min_c: FloatArray  # (n,) float32
+    mean_c: FloatArray  # (n,) float32
+    max_c: FloatArray  # (n,) float32
+
+    def __post_init__(self) -> None:
+        """Check that all arrays have one length.
+
+        Raises:
+            ShapeError: If they do not.
+        """
+        n = len(self.min_c)
+        for name in ('min_c', 'mean_c', 'max_c'):
+            if getattr(self, name).shape != (n,):
+                raise ShapeError(name, expected=f'({n},)', actual=getattr(self, name).shape)
+
+    def __len__(self) -> int:
+        """Return the number of detections."""
+        return len(self.min_c)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misregistration:
+    """How far the registered thermal image lies beside the RGB image, as the images show it.
+
+    Attributes:
+        shift_x_px: Shift of thermal to the right of RGB, RGB pixels; NaN when unknown.
+        shift_y_px: Shift of thermal below RGB, RGB pixels; NaN when unknown.
+        confidence: 0..1; 0 = not measured or the images share no structure.
+    """
+
+    shift_x_px: float
+    shift_y_px: float
+    confidence: float
+
+    @property
+    def shift_px(self) -> float:
+        """Length of the shift, RGB pixels; NaN when unknown."""
+        return math.hypot(self.shift_x_px, self.shift_y_px)
+
+
+UNKNOWN_MISREGISTRATION = Misregistration(shift_x_px=math.nan, shift_y_px=math.nan, confidence=0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTimes:
     """Processing time of one pair, milliseconds."""
@@ -267,6 +318,8 @@ class Result:
         detections: Boxes in reference pixels.
         label_map: (h, w) uint8 class ids at reference image size, 255 = unlabeled.
         dominance: Filtered dominance.
+        temperatures: Temperature of each detection.
+        misregistration: Newest measurement, smoothed; unknown until there is one.
         share_map: (hs, ws) float32 RGB share per patch, network grid.
         times: Processing time.
     """
@@ -277,5 +330,7 @@ class Result:
     detections: Detections
     label_map: ByteArray
     dominance: Dominance
+    temperatures: Temperatures
+    misregistration: Misregistration
     share_map: FloatArray = field(repr=False)
     times: StageTimes

@@ -10,11 +10,13 @@ from rgbt_perception.types import (
     Dominance,
     DominanceState,
     Frame,
+    Misregistration,
     Modality,
     Mode,
     Pair,
     Result,
     StageTimes,
+    Temperatures,
 )
 
 RGB_STAMP_NS = 1_700_000_001_000_000_005
@@ -69,6 +71,12 @@ def build_result(
             valid=True,
             state=DominanceState.RGB,
         ),
+        temperatures=Temperatures(
+            min_c=np.array([20.5, np.nan], np.float32),
+            mean_c=np.array([30.25, np.nan], np.float32),
+            max_c=np.array([36.5, np.nan], np.float32),
+        ),
+        misregistration=Misregistration(shift_x_px=3.0, shift_y_px=-4.0, confidence=0.5),
         share_map=np.full((2, 3), 0.5, np.float32) if share_map is None else share_map,
         times=StageTimes(preprocess_ms=1.5, infer_ms=20.25, postprocess_ms=3.0),
     )

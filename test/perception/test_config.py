@@ -73,7 +73,7 @@ def test_every_setting_is_described_and_within_its_bounds():
         ),
         (
             {'registration.homography_thermal_to_rgb': [1.0] * 8},
-            'has 8 numbers, expected 9 .row-major 3x3.; write all nine',
+            'expected a list of 9 finite numbers; write all of them',
         ),
         (
             {'registration.homography_thermal_to_rgb': [1.0] * 9},
@@ -81,7 +81,7 @@ def test_every_setting_is_described_and_within_its_bounds():
         ),
         (
             {'registration.homography_thermal_to_rgb': 'eye'},
-            "is 'eye', expected a list of numbers",
+            "is 'eye', expected a list of 9 finite numbers",
         ),
     ],
 )

@@ -186,3 +186,29 @@ def test_same_pair_gives_the_same_numbers(tmp_path: Path):
 def test_unknown_card_is_named(tmp_path: Path):
     with pytest.raises(CardError, match='no model card at'):
         open_pipeline(build_config({'model.card': str(tmp_path / 'nothing')}))
+
+
+def test_thermal_is_registered_onto_the_rgb_grid_also_when_rgb_is_blind(tmp_path: Path):
+    thermal = thermal_frame(size_hw=(20, 40), value=29_000)
+    thermal.pixels[:, 20:] = 30_000
+    engine = FakeEngine()
+    pair = Pair(rgb=rgb_frame(size_hw=(64, 80), value=0), thermal=thermal)
+    build_pipeline(tmp_path, engine).run(pair)
+    batch = engine.batches[0]
+    assert batch.source_hw == (64, 80)
+    assert batch.letterbox.pad_y == 0
+    assert batch.thermal[0, 0, :, 10].max() < batch.thermal[0, 0, :, 70].min()
+
+
+def test_thermal_alone_is_its_own_reference_grid(tmp_path: Path):
+    moved = {
+        'registration.method': 'homography',
+        'registration.homography_thermal_to_rgb': (1.0, 0.0, 30.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+    }
+    thermal = thermal_frame(size_hw=(64, 80), value=29_000)
+    thermal.pixels[:, 40:] = 30_000
+    engine = FakeEngine()
+    build_pipeline(tmp_path, engine, **moved).run(Pair(rgb=None, thermal=thermal))
+    batch = engine.batches[0]
+    assert batch.source_hw == (64, 80)
+    assert batch.thermal[0, 0, 0, 39] < batch.thermal[0, 0, 0, 40]

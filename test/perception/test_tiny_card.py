@@ -11,6 +11,7 @@ from rgbt_models.card import load_card, OUTPUT_NAMES
 from rgbt_perception.config import build_config
 from rgbt_perception.pipeline import open_pipeline, Pipeline
 from rgbt_perception.preprocess import build_batch
+from rgbt_perception.registration import resize
 from rgbt_perception.types import Mode
 
 
@@ -26,9 +27,9 @@ def test_both_backends_give_the_same_outputs(mode: Mode):
     outputs = []
     for backend in ('onnx', 'torch'):
         pipeline = open_tiny(backend)
-        batch = build_batch(
-            build_pair(), mode, pipeline.card, pipeline.registration, pipeline.input_hw
-        )
+        pair = build_pair()
+        thermal = resize(pipeline.scaler(pair.thermal), pair.rgb.size_hw)
+        batch = build_batch(pair, mode, thermal, pipeline.card, pipeline.input_hw)
         outputs.append(pipeline.engine.run(batch))
         assert (pipeline.engine.backend, pipeline.engine.precision) == (backend, 'fp32')
     for name in OUTPUT_NAMES:

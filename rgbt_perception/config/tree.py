@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All settings together, by dotted names: ``sync.max_skew_s`` and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+import difflib
+from typing import Any, get_type_hints, TypeVar
+
+from rgbt_perception.config.inputs import (
+    InputConfig,
+    RegistrationConfig,
+    SyncConfig,
+    ThermalConfig,
+)
+from rgbt_perception.config.processing import (
+    DiagnosticsConfig,
+    DominanceConfig,
+    EngineConfig,
+    FallbackConfig,
+    ModelConfig,
+    OutputConfig,
+)
+from rgbt_perception.errors import ConfigError
+
+GroupT = TypeVar('GroupT')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerceptionConfig:
+    """All settings, in dotted groups: ``sync.max_skew_s`` and so on."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    thermal: ThermalConfig = field(default_factory=ThermalConfig)
+    registration: RegistrationConfig = field(default_factory=RegistrationConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    fallback: FallbackConfig = field(default_factory=FallbackConfig)
+    dominance: DominanceConfig = field(default_factory=DominanceConfig)
+    diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
+
+
+def group_types() -> dict[str, type]:
+    """Return the settings groups by name, in order of declaration."""
+    hints = get_type_hints(PerceptionConfig)
+    return {item.name: hints[item.name] for item in fields(PerceptionConfig)}
+
+
+def flatten(config: PerceptionConfig) -> dict[str, Any]:
+    """Return every setting by its dotted name."""
+    return {
+        f'{group}.{item.name}': getattr(getattr(config, group), item.name)
+        for group, group_type in group_types().items()
+        for item in fields(group_type)
+    }
+
+
+def build_config(values: Mapping[str, Any]) -> PerceptionConfig:
+    """Build the settings from dotted names; what is not named keeps its default.
+
+    Args:
+        values: Values by dotted name; lists are accepted for tuples.
+
+    Raises:
+        ConfigError: For an unknown name (with the nearest valid one), a wrong type or a value
+            out of bounds.
+    """
+    known = flatten(PerceptionConfig())
+    groups: dict[str, dict[str, Any]] = {name: {} for name in group_types()}
+    for dotted, value in values.items():
+        if dotted not in known:
+            raise ConfigError(describe_unknown(dotted, known))
+        group, name = dotted.split('.', 1)
+        groups[group][name] = tuple(value) if isinstance(value, list) else value
+    built: dict[str, Any] = {
+        name: _build_group(name, kind, groups[name]) for name, kind in group_types().items()
+    }
+    return PerceptionConfig(**built)
+
+
+def describe_unknown(name: str, known: Mapping[str, Any]) -> str:
+    """Return the sentence for a setting that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f'known groups: {", ".join(group_types())}'
+    return f"unknown parameter '{name}'; expected one of the documented parameters; {hint}"
+
+
+def _build_group(name: str, kind: type[GroupT], values: dict[str, Any]) -> GroupT:
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f'{name}.{error}') from None
