@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field, fields
+import math
 from typing import Any, get_type_hints
-
-import numpy as np
 
 from rgbt_perception.errors import ConfigError
 
@@ -89,7 +88,7 @@ def _expected(value: Any, kind: Any, described: Setting) -> str:
 
 
 def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
