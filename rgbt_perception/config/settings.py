@@ -88,7 +88,8 @@ def _expected(value: Any, kind: Any, described: Setting) -> str:
 
 
 def _is_number(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    return is_number and math.isfinite(float(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
