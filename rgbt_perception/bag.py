@@ -16,11 +16,14 @@ from typing import Any
 from rgbt_perception.bag_messages import (
     BagTopics,
     build_typestore,
+    CAMERA_INFO,
+    camera_info_topic,
     COMPRESSED_IMAGE,
     find_camera_topic,
     import_rosbags,
     read_detection_array,
 )
+from rgbt_perception.camera_model import camera_model_from_info, CameraModel
 from rgbt_perception.errors import BagError, FrameError
 from rgbt_perception.frames import frame_from_compressed, frame_from_image, stamp_of
 from rgbt_perception.truth import Truth
@@ -207,6 +210,24 @@ class BagReader:
             frame = self._decode(image)
             if frame is not None:
                 yield LoggedFrame(frame=frame, log_ns=image.log_ns)
+
+    def camera_models(self) -> dict[Modality, CameraModel]:
+        """Read the first camera_info of each camera that has one beside its images.
+
+        Raises:
+            BagError: If the bag is damaged.
+            ConfigError: If a camera_info cannot be used.
+        """
+        cameras = {camera_info_topic(self.camera_topic(item)): item for item in Modality}
+        types = self.topic_types
+        models: dict[Modality, CameraModel] = {}
+        for topic, modality in cameras.items():
+            if types.get(topic) != CAMERA_INFO:
+                continue
+            for _, _, message in self.messages(topic):
+                models[modality] = camera_model_from_info(message, name=modality.value)
+                break
+        return models
 
     def truth(self) -> dict[int, Truth]:
         """Read the ground truth by the stamp of the RGB frame it belongs to.

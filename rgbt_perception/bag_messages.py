@@ -15,6 +15,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.errors import BackendUnavailableError
 from rgbt_perception.geometry import xyxy_to_cxcywh
 from rgbt_perception.types import FloatArray, Frame, NS_PER_S
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 DIAGNOSTIC_ARRAY = 'diagnostic_msgs/msg/DiagnosticArray'
 DETECTION_ARRAY = 'vision_msgs/msg/Detection2DArray'
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
@@ -65,6 +67,7 @@ class BagTopics:
     detections: str = '/perception/detections'
     mask: str = '/perception/segmentation/mask'
     mdi: str = '/perception/mdi'
+    temperatures: str = '/perception/temperatures'
     label_info: str = '/perception/label_info'
 
 
@@ -161,6 +164,27 @@ class MessageFactory:
         ]
         return self.build(DETECTION_ARRAY, header=message_header, detections=detections)
 
+    def camera_info(self, header: Header, model: CameraModel) -> Any:
+        """Build a sensor_msgs/CameraInfo without rectification."""
+        projection = np.zeros((3, 4))
+        projection[:, :3] = model.intrinsics
+        sides = dict.fromkeys(('x_offset', 'y_offset', 'height', 'width'), 0)
+        has_lens = model.distortion_model != 'none'
+        return self.build(
+            CAMERA_INFO,
+            header=self.header(header),
+            height=model.size_hw[0],
+            width=model.size_hw[1],
+            distortion_model=model.distortion_model if has_lens else 'plumb_bob',
+            d=np.array(model.distortion if has_lens else [0.0] * 5),
+            k=model.intrinsics.ravel(),
+            r=np.eye(3).ravel(),
+            p=projection.ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=self.build('sensor_msgs/msg/RegionOfInterest', do_rectify=False, **sides),
+        )
+
     def label_info(self, header: Header, names: tuple[str, ...], threshold: float) -> Any:
         """Build a vision_msgs/LabelInfo with ids 0, 1, ... for ``names``."""
         classes = [
@@ -171,13 +195,17 @@ class MessageFactory:
             LABEL_INFO, header=self.header(header), class_map=classes, threshold=threshold
         )
 
-    def diagnostic_array(self, header: Header, status: DiagnosticText) -> Any:
-        """Build a diagnostic_msgs/DiagnosticArray with one status."""
+    def diagnostic_array(self, header: Header, *statuses: DiagnosticText) -> Any:
+        """Build a diagnostic_msgs/DiagnosticArray."""
+        messages = [self._diagnostic_status(status) for status in statuses]
+        return self.build(DIAGNOSTIC_ARRAY, header=self.header(header), status=messages)
+
+    def _diagnostic_status(self, status: DiagnosticText) -> Any:
         values = [
             self.build('diagnostic_msgs/msg/KeyValue', key=key, value=value)
             for key, value in status.values.items()
         ]
-        message = self.build(
+        return self.build(
             'diagnostic_msgs/msg/DiagnosticStatus',
             level=status.level,
             name=status.name,
@@ -185,7 +213,6 @@ class MessageFactory:
             hardware_id=status.hardware_id,
             values=values,
         )
-        return self.build(DIAGNOSTIC_ARRAY, header=self.header(header), status=[message])
 
     def _box(self, x: float, y: float, width: float, height: float) -> Any:
         position = self.build('vision_msgs/msg/Point2D', x=x, y=y)
@@ -229,6 +256,12 @@ def read_detection_array(message: Any) -> tuple[FloatArray, tuple[str, ...], Flo
     class_ids = tuple(item.class_id for item in hypotheses)
     scores = np.array([item.score for item in hypotheses], np.float32)
     return boxes_xyxy.astype(np.float32), class_ids, scores
+
+
+def camera_info_topic(image_topic: str) -> str:
+    """Return the topic of the camera_info that belongs to images: beside them, as in ROS."""
+    folder = image_topic.removesuffix('/compressed').rpartition('/')[0]
+    return f'{folder}/camera_info'
 
 
 def find_camera_topic(topic: str, available: dict[str, str]) -> str | None:

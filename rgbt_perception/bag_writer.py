@@ -12,6 +12,7 @@ import numpy as np
 from rgbt_perception.bag_messages import (
     BagTopics,
     build_typestore,
+    camera_info_topic,
     COMPRESSED_IMAGE,
     DiagnosticText,
     Header,
@@ -19,6 +20,7 @@ from rgbt_perception.bag_messages import (
     import_rosbags,
     MessageFactory,
 )
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.errors import BagError
 from rgbt_perception.truth import Truth
 from rgbt_perception.types import ByteArray, Detections, Frame, Modality
@@ -100,6 +102,21 @@ class BagWriter:
         )
         self._write(f'{topic.removesuffix("/compressed")}/compressed', message, log_ns)
 
+    def write_camera_info(
+        self, modality: Modality, model: CameraModel, header: Header, log_ns: int
+    ) -> None:
+        """Write the model of a camera, beside its images.
+
+        Args:
+            modality: Which camera.
+            model: For the size of its images.
+            header: Stamp and frame of the image it belongs to.
+            log_ns: Time of recording, nanoseconds.
+        """
+        is_rgb = modality is Modality.RGB
+        topic = camera_info_topic(self._topics.rgb if is_rgb else self._topics.thermal)
+        self._write(topic, self._make.camera_info(header, model), log_ns)
+
     def write_truth(self, truth: Truth, header: Header, log_ns: int) -> None:
         """Write the ground truth of one RGB frame.
 
@@ -168,6 +185,13 @@ class BagWriter:
         """Write the dominance of one pair."""
         message = self._make.diagnostic_array(Header.of(reference), status)
         self._write(self._topics.mdi, message, log_ns)
+
+    def write_temperatures(
+        self, statuses: list[DiagnosticText], reference: Frame, log_ns: int
+    ) -> None:
+        """Write the temperatures of the detections of one pair, one status each."""
+        message = self._make.diagnostic_array(Header.of(reference), *statuses)
+        self._write(self._topics.temperatures, message, log_ns)
 
     def _write(self, topic: str, message: Any, log_ns: int) -> None:
         type_name = message.__msgtype__

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import IDENTITY_3X3, RegistrationConfig
 from rgbt_perception.errors import ConfigError, DatasetError, FrameError
 from rgbt_perception.images import decode_compressed_rgb
@@ -61,6 +62,7 @@ class PairDataset:
         class_names: Class name by category id.
         segmentation_classes: Class names of the label maps, None when not said.
         registration: How thermal pixels lie on RGB pixels.
+        cameras: Camera models; a folder of pairs knows none.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class PairDataset:
     class_names: Mapping[int, str]
     segmentation_classes: tuple[str, ...] | None
     registration: RegistrationConfig
+    cameras: Mapping[Modality, CameraModel] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of pairs."""

@@ -176,6 +176,9 @@ def draw_results(
     waiting = list(results)[::-1]
     frames: dict[tuple[str, int], Frame] = {}
     with BagReader(bag, topics=topics) as reader:
+        if registration.needs_cameras:
+            for modality, model in reader.camera_models().items():
+                registration.set_camera(modality, model)
         for logged in reader.frames():
             frame = logged.frame
             frames[frame.modality.value, frame.stamp_ns] = frame

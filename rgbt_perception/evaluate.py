@@ -4,12 +4,14 @@
 Every pair goes through the pipeline three times: as it is (``fused``), without its thermal frame
 (``rgb_only``), and with its RGB frame replaced by a black one (``thermal_only``: the same as a
 covered lens, so that results stay on the RGB pixel grid on which the ground truth is drawn).
+Each of the three has its own pipeline, because pipelines remember. ``failures`` adds cameras that
+fail half-way.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,29 +20,32 @@ import cv2
 import numpy as np
 
 from rgbt_models.card import load_card, ModelCard
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.errors import DatasetError
-from rgbt_perception.metrics import (
-    BoxMetrics,
-    BoxScorer,
-    ImageMatches,
-    LabelMapScorer,
-    MAX_DETECTIONS,
-)
+from rgbt_perception.failures import FailureRuns, FAILURES
+from rgbt_perception.metrics import ImageMatches, MAX_DETECTIONS
 from rgbt_perception.overlay import draw_side_by_side
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.registration import Registration
 from rgbt_perception.replay import write_json
+from rgbt_perception.scores import box_values, Scores
 from rgbt_perception.truth import map_class_ids, TruthPair
-from rgbt_perception.types import ByteArray, Detections, Pair, Result
+from rgbt_perception.types import (
+    ByteArray,
+    Detections,
+    Modality,
+    Pair,
+    Result,
+    Temperatures,
+)
 
 VARIANTS = ('fused', 'rgb_only', 'thermal_only')
 METRICS_FILE = 'metrics.json'
 OVERLAYS_DIR = 'overlays'
 # Average precision integrates over all scores, so nearly all boxes must come out of the pipeline.
 SCORE_THRESHOLD = 0.01
-DIGITS = 6
 
 
 class PipelinePool:
@@ -61,6 +66,7 @@ class PipelinePool:
         engine: Engine,
         config: PerceptionConfig,
         scale: float | None = None,
+        cameras: Mapping[Modality, CameraModel] | None = None,
     ) -> None:
         """Put the parts together; takes over the engine and closes it in ``close``.
 
@@ -69,6 +75,7 @@ class PipelinePool:
             engine: What runs it.
             config: Settings; threshold and number of detections are set for evaluation.
             scale: Network input as a fraction of the source size; None = as ``config`` says.
+            cameras: Camera models of the source, for a registration that needs them.
         """
         output = replace(
             config.output, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS
@@ -78,10 +85,17 @@ class PipelinePool:
         self.card = card
         self.engine = engine
         self.scale = scale
-        self._pipelines: dict[tuple[int, int], Pipeline] = {}
+        self._cameras = dict(cameras or {})
+        self._pipelines: dict[tuple[int, int, str], Pipeline] = {}
 
     @classmethod
-    def open(cls, config: PerceptionConfig, *, scale: float | None = None) -> PipelinePool:
+    def open(
+        cls,
+        config: PerceptionConfig,
+        *,
+        scale: float | None = None,
+        cameras: Mapping[Modality, CameraModel] | None = None,
+    ) -> PipelinePool:
         """Load the card that ``config`` names and open its engine.
 
         Raises:
@@ -89,23 +103,36 @@ class PipelinePool:
         """
         card = load_card(config.model.card)
         engine = open_engine(card, config.engine)
-        return cls(card=card, engine=engine, config=config, scale=scale)
+        return cls(card=card, engine=engine, config=config, scale=scale, cameras=cameras)
 
-    def pipeline_for(self, source_hw: tuple[int, int]) -> Pipeline:
-        """Return the pipeline for reference images of height and width ``source_hw``."""
+    def pipeline_for(self, source_hw: tuple[int, int], stream: str = VARIANTS[0]) -> Pipeline:
+        """Return the pipeline for reference images of height and width ``source_hw``.
+
+        Args:
+            source_hw: Height and width, px.
+            stream: Name of the sequence of pairs; each has its own pipeline, with its own memory.
+
+        Raises:
+            ConfigError: If its registration lacks a camera model or a pose.
+        """
         model = self.config.model
         if self.scale is not None:
             height, width = scaled_input_hw(source_hw, self.scale, self.card.size_multiple)
             model = replace(model, input_height=height, input_width=width)
-        key = (model.input_height, model.input_width)
+        key = (model.input_height, model.input_width, stream)
         if key not in self._pipelines:
             config = replace(self.config, model=model)
-            self._pipelines[key] = Pipeline(card=self.card, engine=self.engine, config=config)
+            pipeline = Pipeline(card=self.card, engine=self.engine, config=config)
+            for modality, camera in self._cameras.items():
+                pipeline.set_camera(modality, camera)
+            pipeline.registration.check_complete()
+            self._pipelines[key] = pipeline
         return self._pipelines[key]
 
     def input_sizes(self) -> list[list[int]]:
         """Return the network input sizes (height, width) used so far, sorted."""
-        return sorted([list(pipeline.input_hw) for pipeline in self._pipelines.values()])
+        sizes = {pipeline.input_hw for pipeline in self._pipelines.values()}
+        return sorted([list(size) for size in sizes])
 
     def close(self) -> None:
         """Release the engine."""
@@ -120,20 +147,22 @@ class Evaluation:
     """
 
     def __init__(
-        self, pool: PipelinePool, segmentation_classes: tuple[str, ...] | None = None
+        self,
+        pool: PipelinePool,
+        segmentation_classes: tuple[str, ...] | None = None,
+        failures: FailureRuns | None = None,
     ) -> None:
         """Evaluate with the pipelines of ``pool``.
 
         Args:
             pool: The pipelines.
             segmentation_classes: Class names of the ground truth label maps; None = the card's.
+            failures: Cameras that fail half-way, evaluated too; a new one.
         """
         self.pool = pool
+        self._failures = failures
         self._truth_classes = segmentation_classes or pool.card.segmentation_classes
-        names = pool.card.detection_classes
-        self._boxes = {variant: BoxScorer(names) for variant in VARIANTS}
-        num_classes = len(pool.card.segmentation_classes)
-        self._label_maps = {variant: LabelMapScorer(num_classes) for variant in VARIANTS}
+        self._scores = {variant: Scores(pool.card) for variant in VARIANTS}
         self._is_night: list[bool | None] = []
         self._modes: Counter[str] = Counter()
         self._truth_names: set[str] = set()
@@ -144,15 +173,19 @@ class Evaluation:
         Raises:
             DatasetError: If the label map does not fit the RGB image.
         """
-        pipeline = self.pool.pipeline_for(item.pair.reference.size_hw)
-        results = {
-            variant: pipeline.run(build_variant(item.pair, variant)) for variant in VARIANTS
-        }
+        size_hw = item.pair.reference.size_hw
         truth_map = self._truth_label_map(item)
+        results = {
+            variant: self.pool.pipeline_for(size_hw, variant).run(
+                build_variant(item.pair, variant)
+            )
+            for variant in VARIANTS
+        }
         for variant, result in results.items():
-            self._boxes[variant].add(item.truth, result.detections)
-            if truth_map is not None:
-                self._label_maps[variant].add(truth_map, result.label_map)
+            self._scores[variant].add(item, truth_map, result)
+        if self._failures is not None:
+            pipelines = {name: self.pool.pipeline_for(size_hw, name) for name in FAILURES}
+            self._failures.add(item, truth_map, results, pipelines)
         self._is_night.append(item.truth.is_night)
         self._modes[results['fused'].mode.value] += 1
         self._truth_names.update(item.truth.class_names)
@@ -161,8 +194,10 @@ class Evaluation:
     def metrics(self) -> dict[str, Any]:
         """Compute the metrics as JSON values."""
         known = set(self.pool.card.detection_classes)
+        failures = {} if self._failures is None else {'failures': self._failures.metrics()}
         return {
-            **{variant: self._variant_metrics(variant) for variant in VARIANTS},
+            **{variant: self._scores[variant].metrics() for variant in VARIANTS},
+            **failures,
             'pairs': len(self._is_night),
             'model': self.pool.card.name,
             'modes': dict(sorted(self._modes.items())),
@@ -173,16 +208,7 @@ class Evaluation:
 
     def matches(self, variant: str, class_name: str) -> list[ImageMatches]:
         """Return how the detections of a class were judged, pair by pair."""
-        return self._boxes[variant].matches(class_name)
-
-    def _variant_metrics(self, variant: str) -> dict[str, Any]:
-        scorer = self._label_maps[variant]
-        iou = dict(zip(self.pool.card.segmentation_classes, scorer.iou(), strict=True))
-        return {
-            **_box_values(self._boxes[variant].compute()),
-            'mIoU': _rounded(scorer.mean_iou()),
-            'IoU': {name: _rounded(value) for name, value in iou.items() if value is not None},
-        }
+        return self._scores[variant].boxes.matches(class_name)
 
     def _slices(self) -> dict[str, Any]:
         slices = {}
@@ -192,7 +218,7 @@ class Evaluation:
                 slices[name] = {
                     'pairs': len(indices),
                     **{
-                        variant: _box_values(self._boxes[variant].compute(indices))
+                        variant: box_values(self._scores[variant].boxes.compute(indices))
                         for variant in VARIANTS
                     },
                 }
@@ -200,8 +226,8 @@ class Evaluation:
 
     def _classes_without_truth(self) -> dict[str, list[str]]:
         card = self.pool.card
-        ap50 = self._boxes['fused'].compute().ap50
-        iou = self._label_maps['fused'].iou()
+        ap50 = self._scores['fused'].boxes.compute().ap50
+        iou = self._scores['fused'].label_maps.iou()
         return {
             'detection': [name for name, value in ap50.items() if value is None],
             'segmentation': [
@@ -239,13 +265,13 @@ def evaluate_pairs(
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     pool = evaluation.pool
-    registration = Registration(pool.config.registration)
     for index, item in enumerate(pairs):
         result = evaluation.add(item)
         if index < num_overlays:
             (out_dir / OVERLAYS_DIR).mkdir(exist_ok=True)
             path = out_dir / OVERLAYS_DIR / f'{index:04d}_{item.name}.png'
             shown = as_published(result, pool.published)
+            registration = pool.pipeline_for(item.pair.reference.size_hw).registration
             write_overlay(path, shown, item, pool.card, registration)
     metrics = {**evaluation.metrics(), 'conditions': _conditions(pool)}
     write_json(out_dir / METRICS_FILE, metrics)
@@ -285,7 +311,13 @@ def as_published(result: Result, output: OutputConfig) -> Result:
         scores=found.scores[:num_kept],
         class_ids=found.class_ids[:num_kept],
     )
-    return replace(result, detections=detections)
+    measured = result.temperatures
+    temperatures = Temperatures(
+        min_c=measured.min_c[:num_kept],
+        mean_c=measured.mean_c[:num_kept],
+        max_c=measured.max_c[:num_kept],
+    )
+    return replace(result, detections=detections, temperatures=temperatures)
 
 
 def write_overlay(
@@ -313,16 +345,3 @@ def _conditions(pool: PipelinePool) -> dict[str, Any]:
         'precision': pool.engine.precision,
         'thermal_only': 'RGB replaced by a black image',
     }
-
-
-def _box_values(metrics: BoxMetrics) -> dict[str, Any]:
-    return {
-        'mAP': _rounded(metrics.mean_ap),
-        'AP50': {
-            name: _rounded(value) for name, value in metrics.ap50.items() if value is not None
-        },
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rgbt_models.card import load_card, ModelCard
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.dominance_filter import DominanceFilter
-from rgbt_perception.engine import Engine, open_engine
+from rgbt_perception.engine import Engine, open_engine, supervise
 from rgbt_perception.errors import ConfigError
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.health import HealthMonitor
@@ -20,11 +24,13 @@ from rgbt_perception.preprocess import build_batch
 from rgbt_perception.radiometry import Radiometry
 from rgbt_perception.registration import Registration
 from rgbt_perception.temperatures import measure_temperatures, unknown_temperatures
+from rgbt_perception.thermal import swap_bytes
 from rgbt_perception.thermal_scaling import ThermalScaler
 from rgbt_perception.types import (
     Batch,
     Detections,
     FloatArray,
+    Modality,
     Mode,
     Pair,
     Result,
@@ -58,7 +64,8 @@ class Pipeline:
         self.config = config
         self.input_hw = _choose_input_hw(card, config)
         self.registration = Registration(config.registration)
-        self.health = HealthMonitor(config.fallback)
+        self._is_byte_swapped = config.thermal.is_byte_swapped
+        self.health = HealthMonitor(config.fallback, config.thermal)
         self.radiometry = Radiometry(config.thermal)
         self.scaler = ThermalScaler(config.thermal, card.thermal_normaliser, self.radiometry)
         self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
@@ -72,6 +79,8 @@ class Pipeline:
             EngineError: If the network fails; the next pair may work again.
         """
         started = perf_counter()
+        if self._is_byte_swapped and pair.thermal is not None:
+            pair = replace(pair, thermal=swap_bytes(pair.thermal))
         mode, mode_reason = self.health.assess(pair)
         if mode is Mode.NONE:
             return self._empty_result(pair, mode_reason, started)
@@ -126,6 +135,18 @@ class Pipeline:
         self.radiometry.config = self.scaler.config = config.thermal
         self._monitor.config = config.registration
 
+    def set_camera(self, modality: Modality, model: CameraModel) -> None:
+        """Take over the model of a camera, as of its camera_info; see ``Registration``."""
+        self.registration.set_camera(modality, model)
+
+    def set_pose(self, rotation: NDArray[Any], translation: NDArray[Any]) -> None:
+        """Take over the pose of the thermal camera, as of tf; see ``Registration``.
+
+        Raises:
+            ConfigError: If it is no pose.
+        """
+        self.registration.set_pose(rotation, translation)
+
     def reset(self) -> None:
         """Forget what was learnt from earlier pairs, as before another bag."""
         self._dominance.reset()
@@ -179,11 +200,13 @@ class Pipeline:
         )
 
 
-def open_pipeline(config: PerceptionConfig) -> Pipeline:
+def open_pipeline(config: PerceptionConfig, *, supervised: bool = False) -> Pipeline:
     """Load the card, open its engine and build the pipeline.
 
     Args:
         config: All settings.
+        supervised: Watch the engine, reopen and replace it (see ``engine.supervised``), as a node
+            needs it; without, every failure is the caller's, as a reproducible replay needs it.
 
     Returns:
         The pipeline, ready to run; close it to release the engine.
@@ -197,7 +220,8 @@ def open_pipeline(config: PerceptionConfig) -> Pipeline:
     """
     card = load_card(config.model.card)
     _choose_input_hw(card, config)  # before the slow part
-    return Pipeline(card=card, engine=open_engine(card, config.engine), config=config)
+    open_it = supervise if supervised else open_engine
+    return Pipeline(card=card, engine=open_it(card, config.engine), config=config)
 
 
 def _choose_input_hw(card: ModelCard, config: PerceptionConfig) -> tuple[int, int]:

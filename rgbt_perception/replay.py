@@ -21,7 +21,8 @@ from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.errors import BagError
 from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
 from rgbt_perception.pipeline import Pipeline
-from rgbt_perception.sync import Pairer
+from rgbt_perception.sync import build_pairer
+from rgbt_perception.temperature_status import temperature_texts, temperatures_to_json
 from rgbt_perception.types import DropReason, Modality, Pair, Result
 
 RESULTS_BAG = 'results'
@@ -63,7 +64,7 @@ class PairStream:
 
     def __init__(self, reader: BagReader, config: PerceptionConfig) -> None:
         """Pair the frames of an opened bag by the settings of ``config``."""
-        self.pairer = Pairer(config.sync, config.fallback)
+        self.pairer = build_pairer(config.sync, config.fallback)
         self._reader = reader
 
     def __iter__(self) -> Iterator[tuple[int, Pair]]:
@@ -101,10 +102,30 @@ class PairStream:
 
 
 def replay(reader: BagReader, pipeline: Pipeline) -> Iterator[tuple[int, Result]]:
-    """Yield (log time in nanoseconds, result) for every pair of an opened bag."""
+    """Yield (log time in nanoseconds, result) for every pair of an opened bag.
+
+    Raises:
+        BagError: If the bag is damaged or lacks a topic.
+        ConfigError: If it lacks a camera_info that is needed, or one cannot be used.
+    """
     pipeline.reset()
+    take_cameras(reader, pipeline)
     for log_ns, pair in PairStream(reader, pipeline.config):
         yield log_ns, pipeline.run(pair)
+
+
+def take_cameras(reader: BagReader, pipeline: Pipeline) -> None:
+    """Give the camera models of an opened bag to a pipeline whose registration needs them.
+
+    Raises:
+        BagError: If the bag is damaged.
+        ConfigError: If a camera_info cannot be used or is missing.
+    """
+    if not pipeline.registration.needs_cameras:
+        return
+    for modality, model in reader.camera_models().items():
+        pipeline.set_camera(modality, model)
+    pipeline.registration.check_complete()
 
 
 def replay_to_folder(reader: BagReader, pipeline: Pipeline, out_dir: Path) -> ReplaySummary:
@@ -117,10 +138,12 @@ def replay_to_folder(reader: BagReader, pipeline: Pipeline, out_dir: Path) -> Re
 
     Raises:
         BagError: If the bag is damaged or lacks a topic, or ``out_dir`` holds results already.
+        ConfigError: If it lacks a camera_info that is needed, or one cannot be used.
     """
     for modality in Modality:
         reader.camera_topic(modality)  # before anything is written
     pipeline.reset()
+    take_cameras(reader, pipeline)
     stream = PairStream(reader, pipeline.config)
     modes: Counter[str] = Counter()
     num_detections = 0
@@ -161,6 +184,7 @@ def replay_to_folder(reader: BagReader, pipeline: Pipeline, out_dir: Path) -> Re
 def result_to_dict(result: Result, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Return a result as JSON values: stamps, mode, boxes, scores, classes, mdi, skew.
 
+    ``temperatures_c`` holds min, mean and max of each detection, null when unknown.
     Processing times are left out, so that two replays write the same bytes.
     """
     pair, detections, dominance = result.pair, result.detections, result.dominance
@@ -173,6 +197,7 @@ def result_to_dict(result: Result, class_names: tuple[str, ...]) -> dict[str, An
         'boxes_xyxy': [[round(x, 3) for x in box] for box in detections.boxes_xyxy.tolist()],
         'scores': [round(score, 5) for score in detections.scores.tolist()],
         'class_names': [class_names[index] for index in detections.class_ids.tolist()],
+        'temperatures_c': temperatures_to_json(result),
         'mdi': round(float(dominance.mdi), 5) if dominance.valid else None,
         'dominance_state': dominance.state.value,
         'dominance_method': dominance.method,
@@ -211,3 +236,7 @@ def _write_result(writer: BagWriter, pipeline: Pipeline, result: Result, log_ns:
     writer.write_detections(result.detections, class_id_texts(result, pipeline), reference, log_ns)
     writer.write_mask(result.label_map, reference, log_ns)
     writer.write_mdi(status, reference, log_ns)
+    temperatures = temperature_texts(
+        result, pipeline.card.detection_classes, pipeline.config.thermal
+    )
+    writer.write_temperatures(temperatures, reference, log_ns)

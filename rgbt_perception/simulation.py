@@ -18,6 +18,7 @@ import numpy as np
 
 from rgbt_perception.bag_messages import Header
 from rgbt_perception.bag_writer import BagWriter
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import RegistrationConfig
 from rgbt_perception.convert import FIRST_STAMP_NS, FRAME_IDS, write_rig_file
 from rgbt_perception.truth import encode_label_map, Truth
@@ -47,6 +48,7 @@ class DriveConfig:
         rate_hz: Pairs per second.
         scale: Size of both images as a fraction of 640x480 RGB and 320x256 thermal.
         has_failures: Whether the cameras fail on the way.
+        has_camera_info: Whether the bag also holds the model of each camera beside its images.
     """
 
     seed: int = 0
@@ -54,6 +56,7 @@ class DriveConfig:
     rate_hz: float = 5.0
     scale: float = 1.0
     has_failures: bool = True
+    has_camera_info: bool = False
 
     @property
     def num_instants(self) -> int:
@@ -77,6 +80,7 @@ def write_drive(config: DriveConfig, out: Path) -> Iterator[int]:
     from rgbt_models.synthetic import Label, render_drive
 
     rig = drive_rig(config.scale)
+    cameras = rig_cameras(rig) if config.has_camera_info else {}
     rng = np.random.default_rng([config.seed, 3])
     names = tuple(label.name.lower() for label in Label)
     instants = render_drive(
@@ -87,7 +91,11 @@ def write_drive(config: DriveConfig, out: Path) -> Iterator[int]:
             if index == 0:
                 header = Header(stamp_ns=FIRST_STAMP_NS, frame_id=FRAME_IDS[Modality.RGB])
                 writer.write_truth_classes(names, header, FIRST_STAMP_NS)
-            _write_instant(writer, instant, config, rng)
+            headers = _write_instant(writer, instant, config, rng)
+            for modality, header in headers.items():
+                if modality in cameras:
+                    log_ns = header.stamp_ns + TRANSPORT_NS[modality]
+                    writer.write_camera_info(modality, cameras[modality], header, log_ns)
             yield index + 1
     homography = tuple(float(x) for x in rig.homography_thermal_to_rgb().ravel())
     registration = RegistrationConfig(method='homography', homography_thermal_to_rgb=homography)
@@ -101,6 +109,19 @@ def drive_rig(scale: float = 1.0) -> Rig:
     rig = default_rig()
     rgb = rig.rgb if scale == 1.0 else rig.rgb.scaled(scale)
     return Rig(rgb=rgb, thermal=rig.thermal.scaled(THERMAL_SCALE * scale))
+
+
+def rig_cameras(rig: Rig) -> dict[Modality, CameraModel]:
+    """Return the cameras of a rig, which have no distortion."""
+    return {
+        modality: CameraModel(
+            intrinsics=camera.intrinsics,
+            distortion_model='none',
+            distortion=(),
+            size_hw=(camera.height, camera.width),
+        )
+        for modality, camera in ((Modality.RGB, rig.rgb), (Modality.THERMAL, rig.thermal))
+    }
 
 
 def build_truth(pair: SyntheticPair) -> Truth:
@@ -120,7 +141,8 @@ def build_truth(pair: SyntheticPair) -> Truth:
 
 def _write_instant(
     writer: BagWriter, instant: DriveInstant, config: DriveConfig, rng: np.random.Generator
-) -> None:
+) -> dict[Modality, Header]:
+    """Write the images and the truth of one instant; return the headers of the images."""
     share = instant.time_s / config.duration_s
     rgb_ns = FIRST_STAMP_NS + round(instant.time_s * NS_PER_S)
     jitter_ns = int(rng.integers(-THERMAL_JITTER_NS, THERMAL_JITTER_NS))
@@ -135,14 +157,18 @@ def _write_instant(
         Modality.RGB, encode_rgb(rgb), 'rgb8; jpeg compressed bgr8', rgb_header, rgb_log_ns
     )
     writer.write_truth(build_truth(instant.pair), rgb_header, rgb_log_ns)
+    headers = {Modality.RGB: rgb_header}
     if not (config.has_failures and THERMAL_GAP[0] <= share < THERMAL_GAP[1]):
+        header = Header(stamp_ns=thermal_ns, frame_id=FRAME_IDS[Modality.THERMAL])
         writer.write_image(
             Modality.THERMAL,
             encode_thermal(instant.pair.thermal_raw),
             'mono16; png compressed ',
-            Header(stamp_ns=thermal_ns, frame_id=FRAME_IDS[Modality.THERMAL]),
+            header,
             thermal_ns + TRANSPORT_NS[Modality.THERMAL],
         )
+        headers[Modality.THERMAL] = header
+    return headers
 
 
 def encode_rgb(pixels: ByteArray) -> bytes:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,11 +11,14 @@ from typing import Protocol
 from rgbt_perception.bag import BagReader
 from rgbt_perception.bag_messages import BagTopics
 from rgbt_perception.bag_writer import RIG_FILE
+from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import load_config, PerceptionConfig, RegistrationConfig
 from rgbt_perception.datasets import ANNOTATIONS_FILE, load_dataset
 from rgbt_perception.errors import BagError
+from rgbt_perception.registration import Registration
 from rgbt_perception.replay import PairStream
 from rgbt_perception.truth import TruthPair
+from rgbt_perception.types import Modality
 
 
 class PairSource(Protocol):
@@ -24,6 +27,10 @@ class PairSource(Protocol):
     @property
     def registration(self) -> RegistrationConfig:
         """How thermal pixels lie on RGB pixels, as the source says."""
+
+    @property
+    def cameras(self) -> Mapping[Modality, CameraModel]:
+        """Camera models by camera, as far as the source has them."""
 
     @property
     def segmentation_classes(self) -> tuple[str, ...] | None:
@@ -43,6 +50,7 @@ class BagSource:
         topics: Where images and ground truth are.
         segmentation_classes: Class names of the label maps, None when not written.
         registration: From the rig file beside the bag, identity without one.
+        cameras: Models by camera, read when the registration needs them.
     """
 
     path: Path
@@ -50,6 +58,7 @@ class BagSource:
     topics: BagTopics = field(default_factory=BagTopics)
     segmentation_classes: tuple[str, ...] | None = None
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
+    cameras: Mapping[Modality, CameraModel] = field(default_factory=dict)
 
     def pairs(self) -> Iterator[TruthPair]:
         """Yield the pairs; the name is the stamp of the RGB frame.
@@ -86,6 +95,7 @@ def open_source(
 
     Raises:
         BagError: If it is a bag that cannot be read.
+        ConfigError: If the registration cannot be used, or a camera_info it needs.
         DatasetError: If it is a data set that cannot be read.
     """
     if (path / ANNOTATIONS_FILE).is_file():
@@ -97,12 +107,16 @@ def open_source(
         )
     with BagReader(path, topics=topics) as reader:
         classes = reader.segmentation_classes()
+        rig = load_rig(path)
+        registration = Registration(with_registration(config, rig).registration)
+        cameras = reader.camera_models() if registration.needs_cameras else {}
     return BagSource(
         path=path,
         config=config,
         topics=topics or BagTopics(),
         segmentation_classes=classes,
-        registration=load_rig(path),
+        registration=rig,
+        cameras=cameras,
     )
 
 
