@@ -38,6 +38,8 @@ def mdi_values(result: Result, *, backend: str, model: str) -> dict[str, str]:
         'skew_ms': '' if skew_ns is None else f'{skew_ns / 1e6:.3f}',
         'rgb_stamp': _stamp_text(pair.rgb),
         'thermal_stamp': _stamp_text(pair.thermal),
+        'misregistration_px': f'{result.misregistration.shift_px:.1f}',
+        'misregistration_confidence': f'{result.misregistration.confidence:.2f}',
         'method': dominance.method,
         'valid': 'true' if dominance.valid else 'false',
         'state': dominance.state.value,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes to /diagnostics: six statuses that name the cause, with numbers and their units.
+"""What goes to /diagnostics: six statuses; every problem names its cause and its remedy.
 
 The node notes events as they happen, from any thread; ``statuses`` sums up the time since it was
 last called. Times are given by the caller (monotonic nanoseconds), so tests need no clock.
@@ -12,52 +12,47 @@ from dataclasses import dataclass, field
 import threading
 from typing import TYPE_CHECKING
 
-from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 
+from rgbt_perception.ros.input_status import InputFacts, InputMonitor
 from rgbt_perception.ros.messages import build_status
+from rgbt_perception.ros.pipeline_status import (
+    engine_status,
+    registration_finding,
+    temperature_finding,
+)
+from rgbt_perception.ros.stock_checks import ERROR, Finding, merge, OK, WARN
 from rgbt_perception.types import DropReason, Modality, Mode, NS_PER_S
 
 if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticStatus
+
     from rgbt_perception.config import PerceptionConfig
     from rgbt_perception.pipeline import Pipeline
     from rgbt_perception.types import Frame, Result
 
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-TRANSPORT_HINT = (
-    'a publisher is there but no image arrives; large best-effort images need the Fast DDS '
-    'profile config/fastdds_shm.xml on both sides (FASTDDS_DEFAULT_PROFILES_FILE), and room in '
-    '/dev/shm'
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SyncCounts:
-    """Numbers of the pairer at one moment.
+class NodeFacts:
+    """What only the node knows at the moment of a report.
 
     Attributes:
-        received: Frames taken in, per camera.
-        dropped: Frames that left without a result, by reason.
-        waiting: Frames in the queues.
+        received: Frames taken in by the pairer, per camera.
+        dropped: Frames that left the pairer without a result, by reason.
+        waiting: Frames in the queues of the pairer.
+        num_publishers: Publishers on each input topic.
+        clock_ns: Node clock minus the monotonic clock, nanoseconds.
+        is_enabled: False while ``~/enable`` has switched the inputs off.
+        offset_text: What was found out about the clock offset of the cameras, '' for nothing.
     """
 
     received: Counter[Modality]
     dropped: Counter[DropReason]
     waiting: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Camera:
-    """What is known of one input."""
-
-    topic: str
-    num_frames: int = 0
-    num_new: int = 0
-    num_bad: int = 0
-    num_new_bad: int = 0
-    problem: str = ''
-    newest: Frame | None = None
-    newest_ns: int = 0
+    num_publishers: dict[Modality, int]
+    clock_ns: int
+    is_enabled: bool = True
+    offset_text: str = ''
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,13 +64,23 @@ class _Window:
     skews_ms: list[float] = field(default_factory=list)
     modes: Counter[Mode] = field(default_factory=Counter)
     num_failed: int = 0
+    num_superseded: int = 0
 
 
 class Diagnostics:
-    """Collects events of the node and turns them into diagnostic statuses."""
+    """Collects events of the node and turns them into diagnostic statuses.
+
+    Attributes:
+        config: Settings in force; may be replaced at any time.
+    """
 
     def __init__(
-        self, *, config: PerceptionConfig, topics: dict[Modality, str], now_ns: int
+        self,
+        *,
+        config: PerceptionConfig,
+        topics: dict[Modality, str],
+        now_ns: int,
+        node_name: str = 'perception',
     ) -> None:
         """Begin counting.
 
@@ -83,49 +88,64 @@ class Diagnostics:
             config: Settings in force.
             topics: Resolved input topic of each camera.
             now_ns: Time, nanoseconds, any origin.
+            node_name: Begins the name of every status.
         """
-        self._config = config
-        self._cameras = {item: _Camera(topic=topic) for item, topic in topics.items()}
+        self.config = config
+        self._node_name = node_name
+        self._inputs = {item: InputMonitor(item, topic, now_ns) for item, topic in topics.items()}
         self._lock = threading.Lock()
         self._window = _Window()
         self._dropped: Counter[DropReason] = Counter()
         self._num_results = 0
         self._last: Result | None = None
         self._last_error = ''
-        self._start_ns = self._reported_ns = self._result_ns = now_ns
+        self._is_urgent = False
+        self._reported_ns = self._result_ns = self._paired_ns = now_ns
 
-    @property
-    def dropped(self) -> Counter[DropReason]:
-        """Losses outside the pairer: bad frames; pairs superseded or failed."""
+    def take_urgent(self) -> bool:
+        """Return, once, whether something happened that should not wait for the next report."""
         with self._lock:
-            return Counter(self._dropped)
+            is_urgent, self._is_urgent = self._is_urgent, False
+        return is_urgent
 
     def note_frame(self, frame: Frame, now_ns: int) -> None:
         """Count a usable frame."""
-        camera = self._cameras[frame.modality]
         with self._lock:
-            camera.num_frames += 1
-            camera.num_new += 1
-            camera.newest, camera.newest_ns = frame, now_ns
+            self._inputs[frame.modality].note_frame(frame, now_ns)
 
     def note_bad_frame(self, modality: Modality, problem: str) -> None:
         """Count a frame that could not be used, and remember why."""
-        camera = self._cameras[modality]
         with self._lock:
-            camera.num_bad += 1
-            camera.num_new_bad += 1
-            camera.problem = problem
+            self._inputs[modality].note_bad_frame(problem)
             self._dropped[DropReason.BAD_FRAME] += 1
+
+    def note_lost(self, modality: Modality, num_messages: int) -> None:
+        """Count messages of a camera that the middleware lost."""
+        with self._lock:
+            self._inputs[modality].note_lost(num_messages)
+
+    def note_incompatible_qos(self, modality: Modality, policy: str) -> None:
+        """Remember that a publisher of a camera offers less than is asked for.
+
+        Args:
+            modality: The camera.
+            policy: Name of the policy that does not fit, e.g. 'reliability'.
+        """
+        with self._lock:
+            self._inputs[modality].note_incompatible_qos(policy)
+            self._is_urgent = True
 
     def note_superseded(self) -> None:
         """Count a pair that a newer one replaced before the worker took it."""
         with self._lock:
             self._dropped[DropReason.SUPERSEDED] += 1
+            self._window.num_superseded += 1
 
     def note_failed(self, problem: str) -> None:
         """Count a pair on which the pipeline raised, and remember why."""
         with self._lock:
             self._dropped[DropReason.FAILED] += 1
+            self._is_urgent |= not self._window.num_failed
             self._window.num_failed += 1
             self._last_error = problem
 
@@ -135,6 +155,7 @@ class Diagnostics:
         stages = (times.preprocess_ms, times.infer_ms, times.postprocess_ms)
         with self._lock:
             self._num_results += 1
+            self._is_urgent |= self._last is not None and self._last.mode is not result.mode
             self._last, self._result_ns = result, now_ns
             self._window.latencies_ms.append((times.latency_ms, *stages))
             self._window.modes[result.mode] += 1
@@ -142,22 +163,17 @@ class Diagnostics:
                 self._window.mdis.append(result.dominance.mdi)
             if skew_ns is not None:
                 self._window.skews_ms.append(skew_ns / 1e6)
+                self._paired_ns = now_ns
 
     def statuses(
-        self,
-        now_ns: int,
-        *,
-        counts: SyncCounts,
-        num_publishers: dict[Modality, int],
-        pipeline: Pipeline,
+        self, now_ns: int, facts: NodeFacts, pipeline: Pipeline
     ) -> list[DiagnosticStatus]:
         """Sum up the time since the last call.
 
         Args:
             now_ns: Time, nanoseconds, same origin as at construction.
-            counts: Numbers of the pairer.
-            num_publishers: Publishers seen on each input topic.
-            pipeline: What runs; asked for its engine and card.
+            facts: What only the node knows.
+            pipeline: What runs; asked for its engine, card and stages.
 
         Returns:
             Six statuses: both inputs, synchronisation, inference, modality dominance, engine.
@@ -166,85 +182,76 @@ class Diagnostics:
             window, self._window = self._window, _Window()
             span_s = max((now_ns - self._reported_ns) / NS_PER_S, 1e-3)
             self._reported_ns = now_ns
-            inputs = [
-                self._input_status(item, now_ns, span_s, num_publishers[item]) for item in Modality
-            ]
+            inputs = [self._input_status(item, now_ns, facts, pipeline) for item in Modality]
             return [
                 *inputs,
-                self._sync_status(window, now_ns, counts),
-                self._inference_status(window, now_ns, span_s),
+                self._sync_status(window, now_ns, facts, pipeline),
+                self._inference_status(window, now_ns, span_s, is_enabled=facts.is_enabled),
                 self._dominance_status(window),
-                engine_status(pipeline),
+                engine_status(pipeline, self._node_name),
             ]
 
-    def _age_s(self, camera: _Camera, now_ns: int) -> float:
-        return (now_ns - (camera.newest_ns if camera.newest else self._start_ns)) / NS_PER_S
-
-    def _is_silent(self, camera: _Camera, now_ns: int) -> bool:
-        limit_s = max(self._config.fallback.missing_after_s, self._config.diagnostics.period_s)
-        return self._age_s(camera, now_ns) > limit_s
-
     def _input_status(
-        self, modality: Modality, now_ns: int, span_s: float, num_publishers: int
+        self, modality: Modality, now_ns: int, facts: NodeFacts, pipeline: Pipeline
     ) -> DiagnosticStatus:
-        camera = self._cameras[modality]
-        name, age_s, rate_hz = modality.value, self._age_s(camera, now_ns), camera.num_new / span_s
-        newest = camera.newest
-        size = f'{newest.size_hw[1]}x{newest.size_hw[0]}' if newest else ''
-        level, text = OK, f'{rate_hz:.1f} Hz, {size} {newest.pixels.dtype if newest else ""}'
-        if camera.num_new_bad:
-            level, text = WARN, f'{camera.num_new_bad} frames dropped: {camera.problem}'
-        elif self._is_silent(camera, now_ns) or newest is None:
-            level = WARN
-            cause = f'no publisher on {camera.topic}; start the camera or remap the topic'
-            if num_publishers:
-                cause = TRANSPORT_HINT if newest is None else 'the publisher has gone quiet'
-            text = f'no {name} frame for {age_s:.1f} s: {cause}'
-        values = {
-            'topic': camera.topic,
-            'publishers': str(num_publishers),
-            'rate_hz': f'{rate_hz:.2f}',
-            'age_s': f'{age_s:.3f}',
-            'size': size,
-            'frames': str(camera.num_frames),
-            'bad_frames': str(camera.num_bad),
-            'last_problem': camera.problem,
-        }
-        camera.num_new = camera.num_new_bad = 0
-        frame_id = newest.frame_id if newest else ''
-        return build_status(
-            level=level,
-            name=_name(f'{name} input'),
-            text=text,
-            values=values,
-            hardware_id=frame_id,
+        notes = []
+        if modality is Modality.THERMAL:
+            notes = [
+                Finding(WARN, pipeline.scaler.problem),
+                temperature_finding(self._last, pipeline.card, self.config.thermal),
+            ]
+        input_facts = InputFacts(
+            num_publishers=facts.num_publishers[modality],
+            clock_ns=facts.clock_ns,
+            is_enabled=facts.is_enabled,
+            problem=pipeline.health.problems.get(modality, ''),
+            notes=tuple(notes),
         )
+        monitor = self._inputs[modality]
+        return monitor.status(now_ns, input_facts, self.config, node_name=self._node_name)
 
-    def _sync_status(self, window: _Window, now_ns: int, counts: SyncCounts) -> DiagnosticStatus:
-        is_single = any(self._is_silent(item, now_ns) for item in self._cameras.values())
+    def _sync_status(
+        self, window: _Window, now_ns: int, facts: NodeFacts, pipeline: Pipeline
+    ) -> DiagnosticStatus:
+        is_single = any(item.is_silent(now_ns, self.config) for item in self._inputs.values())
         skews_ms = window.skews_ms
         mean_ms = float(np.mean(np.abs(skews_ms))) if skews_ms else float('nan')
         largest_ms = float(np.max(np.abs(skews_ms))) if skews_ms else float('nan')
-        level, text = OK, f'{len(skews_ms)} pairs, mean |skew| {mean_ms:.1f} ms'
-        if is_single:
-            text = 'nothing to pair: one camera or both are silent'
-        elif not skews_ms:
-            level, text = WARN, self._explain_no_pair()
-        totals = counts.dropped + self._dropped
+        pairing = Finding(OK, f'{len(skews_ms)} pairs, mean |skew| {mean_ms:.1f} ms')
+        if is_single or not facts.is_enabled:
+            pairing = Finding(OK, 'nothing to pair: one camera or both are silent')
+        elif not skews_ms and self._is_long_ago(self._paired_ns, now_ns):
+            pairing = Finding(WARN, self._explain_no_pair(window, facts))
+        offset = Finding(WARN, '' if pairing.level == WARN else facts.offset_text)
+        misregistration = registration_finding(self._last, pipeline, self.config.registration)
+        verdict = merge([pairing, offset, misregistration])
+        totals = facts.dropped + self._dropped
+        shift = self._last.misregistration if self._last else None
         values = {
             'mean_skew_ms': f'{mean_ms:.3f}',
             'max_skew_ms': f'{largest_ms:.3f}',
-            'waiting_frames': str(counts.waiting),
-            **{f'{item.value}_frames': str(counts.received[item]) for item in Modality},
+            'clock_offset': facts.offset_text,
+            'misregistration_px': f'{shift.shift_px:.1f}' if shift else 'nan',
+            'misregistration_confidence': f'{shift.confidence:.2f}' if shift else '0.00',
+            'waiting_frames': str(facts.waiting),
+            **{f'{item.value}_frames': str(facts.received[item]) for item in Modality},
             **{f'dropped_{reason.value}': str(totals[reason]) for reason in DropReason},
         }
-        return build_status(level=level, name=_name('synchronisation'), text=text, values=values)
+        return self._status(verdict, 'synchronisation', values)
 
-    def _explain_no_pair(self) -> str:
-        rgb, thermal = (self._cameras[item].newest for item in Modality)
+    def _is_long_ago(self, event_ns: int, now_ns: int) -> bool:
+        """Return whether an event is older than one regular report; urgent ones come sooner."""
+        return now_ns - event_ns >= self.config.diagnostics.period_s * NS_PER_S
+
+    def _explain_no_pair(self, window: _Window, facts: NodeFacts) -> str:
+        rgb, thermal = (self._inputs[item].newest for item in Modality)
         if rgb is None or thermal is None:
-            return 'no pair yet'
-        sync = self._config.sync
+            return 'no pair yet; wait for the first frame of both cameras'
+        if window.num_failed:
+            return f'no pair got through: {window.num_failed} failed; see the inference status'
+        if facts.offset_text:
+            return f'both cameras deliver but no pair was formed: {facts.offset_text}'
+        sync = self.config.sync
         apart_s = (thermal.stamp_ns - rgb.stamp_ns) / NS_PER_S - sync.offset_s
         return (
             f'both cameras deliver but no pair was formed: their newest stamps are '
@@ -252,17 +259,25 @@ class Diagnostics:
             f'clocks, or set sync.offset_s or sync.max_skew_s'
         )
 
-    def _inference_status(self, window: _Window, now_ns: int, span_s: float) -> DiagnosticStatus:
+    def _inference_status(
+        self, window: _Window, now_ns: int, span_s: float, *, is_enabled: bool
+    ) -> DiagnosticStatus:
         num_results = len(window.latencies_ms)
         latencies = np.asarray(window.latencies_ms or [(float('nan'),) * 4])
         p50, p95, p99 = np.percentile(latencies[:, 0], (50, 95, 99))
-        level, text = OK, f'{num_results / span_s:.1f} results/s, latency p95 {p95:.0f} ms'
+        text = f'{num_results / span_s:.1f} results/s, latency p95 {p95:.0f} ms'
+        if window.num_superseded:
+            num_pairs = num_results + window.num_failed + window.num_superseded
+            share = window.num_superseded / num_pairs
+            text += f', {share:.0%} of the pairs superseded by newer ones'
+        verdict = Finding(OK, text)
         if window.num_failed:
             level = WARN if num_results else ERROR
-            text = f'{window.num_failed} pairs failed: {self._last_error}'
-        elif not num_results:
-            level = WARN
-            text = f'no result for {(now_ns - self._result_ns) / NS_PER_S:.1f} s'
+            verdict = Finding(level, f'{window.num_failed} pairs failed: {self._last_error}')
+        elif not num_results and is_enabled and self._is_long_ago(self._result_ns, now_ns):
+            silent_s = (now_ns - self._result_ns) / NS_PER_S
+            text = f'no result for {silent_s:.1f} s; see the input and synchronisation statuses'
+            verdict = Finding(WARN, text)
         stages = dict(
             zip(('preprocess', 'infer', 'postprocess'), latencies.mean(0)[1:], strict=True)
         )
@@ -277,7 +292,7 @@ class Diagnostics:
             'pairs_failed': str(self._dropped[DropReason.FAILED]),
             'last_error': self._last_error,
         }
-        return build_status(level=level, name=_name('inference'), text=text, values=values)
+        return self._status(verdict, 'inference', values)
 
     def _dominance_status(self, window: _Window) -> DiagnosticStatus:
         last, mdis = self._last, window.mdis
@@ -292,37 +307,20 @@ class Diagnostics:
             'max_mdi': f'{max(mdis, default=float("nan")):.4f}',
             **modes,
         }
-        level, text = OK, f'mean mdi {mean:+.2f}' if mdis else 'no usable dominance in this period'
-        if last is None:
-            text = 'no result yet'
-        elif last.mode is not Mode.FUSED:
-            level, text = WARN, f'{last.mode.value}: {last.mode_reason}'
-        return build_status(
-            level=level, name=_name('modality dominance'), text=text, values=values
+        verdict = Finding(
+            OK, f'mean mdi {mean:+.2f}' if mdis else 'no usable dominance in this period'
         )
+        if last is None:
+            verdict = Finding(OK, 'no result yet')
+        elif last.mode is not Mode.FUSED:
+            remedy = 'see the input statuses'
+            verdict = Finding(WARN, f'{last.mode.value}: {last.mode_reason}; {remedy}')
+        return self._status(verdict, 'modality dominance', values)
 
-
-def engine_status(pipeline: Pipeline) -> DiagnosticStatus:
-    """Say what runs: backend, device and precision as the engine itself reports them."""
-    card, engine = pipeline.card, pipeline.engine
-    kind = 'trained on synthetic data only' if card.synthetic_only else card.training_data
-    height, width = pipeline.input_hw
-    values = {
-        'backend': engine.backend,
-        'device': engine.device,
-        'precision': engine.precision,
-        'model': card.name,
-        'model_version': card.version,
-        'architecture': card.architecture,
-        'input_size': f'{width}x{height}',
-        'synthetic_only': 'true' if card.synthetic_only else 'false',
-        'licence': card.licence,
-    }
-    text = f'{card.name} on {engine.backend}, {engine.device}, {engine.precision}: {kind}'
-    return build_status(
-        level=OK, name=_name('engine'), text=text, values=values, hardware_id=engine.device
-    )
-
-
-def _name(part: str) -> str:
-    return f'perception: {part}'
+    def _status(self, verdict: Finding, part: str, values: dict[str, str]) -> DiagnosticStatus:
+        return build_status(
+            level=verdict.level,
+            name=f'{self._node_name}: {part}',
+            text=verdict.text,
+            values=values,
+        )

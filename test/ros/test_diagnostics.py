@@ -10,13 +10,15 @@ from made_results import build_result, rgb_frame, RGB_STAMP_NS, thermal_frame
 import pytest
 
 from rgbt_perception.config import build_config
-from rgbt_perception.ros.diagnostics import Diagnostics, SyncCounts
+from rgbt_perception.engine.base import EngineState
+from rgbt_perception.ros.diagnostics import Diagnostics, NodeFacts
 from rgbt_perception.types import DropReason, Modality, Mode, Pair
 
 SECOND = 1_000_000_000
 TOPICS = {Modality.RGB: '/rgb/image_raw', Modality.THERMAL: '/thermal/image_raw'}
 PIPELINE = SimpleNamespace(
     card=SimpleNamespace(
+        detection_classes=('person', 'car', 'bicycle'),
         name='tiny',
         version='1',
         architecture='rgbt_tiny',
@@ -24,9 +26,14 @@ PIPELINE = SimpleNamespace(
         training_data='a synthetic world',
         synthetic_only=True,
     ),
-    engine=SimpleNamespace(backend='onnx', device='cpu', precision='fp32'),
+    engine=SimpleNamespace(backend='onnx', device='cpu', precision='fp32', state=EngineState()),
     input_hw=(384, 512),
+    scaler=SimpleNamespace(problem=''),
+    health=SimpleNamespace(problems={}),
+    registration=SimpleNamespace(problem=''),
 )
+# Node clock minus monotonic clock, so that the stamps of the results made by hand are fresh.
+CLOCK_NS = RGB_STAMP_NS
 
 
 @pytest.fixture
@@ -35,19 +42,27 @@ def diagnostics():
     return Diagnostics(config=config, topics=TOPICS, now_ns=0)
 
 
-def statuses(diagnostics, now_ns, *, publishers=(1, 1), dropped=(), waiting=0):
-    counts = SyncCounts(
-        received=Counter({Modality.RGB: 11, Modality.THERMAL: 12}),
-        dropped=Counter(dropped),
-        waiting=waiting,
-    )
-    items = diagnostics.statuses(
-        now_ns,
-        counts=counts,
-        num_publishers=dict(zip(Modality, publishers, strict=True)),
-        pipeline=PIPELINE,
-    )
+def statuses(diagnostics, now_ns, *, publishers=(1, 1), pipeline=PIPELINE, **facts):
+    known = {
+        'received': Counter({Modality.RGB: 11, Modality.THERMAL: 12}),
+        'dropped': Counter(),
+        'waiting': 0,
+        'num_publishers': dict(zip(Modality, publishers, strict=True)),
+        'clock_ns': CLOCK_NS,
+    }
+    items = diagnostics.statuses(now_ns, NodeFacts(**{**known, **facts}), pipeline)
     return {item.name.removeprefix('perception: '): item for item in items}
+
+
+def note_frames(diagnostics, now_ns):
+    """Both cameras deliver now, with fresh stamps."""
+    diagnostics.note_frame(rgb_frame(CLOCK_NS + now_ns), now_ns)
+    diagnostics.note_frame(thermal_frame(CLOCK_NS + now_ns), now_ns)
+
+
+def changed(**parts):
+    """The pipeline with some parts replaced."""
+    return SimpleNamespace(**{**vars(PIPELINE), **parts})
 
 
 def values(status):
@@ -67,8 +82,7 @@ def test_there_are_six_statuses_with_these_names(diagnostics):
 
 def test_a_healthy_second(diagnostics):
     for index in range(4):
-        diagnostics.note_frame(rgb_frame(index), index * SECOND // 4)
-        diagnostics.note_frame(thermal_frame(index), index * SECOND // 4)
+        note_frames(diagnostics, index * SECOND // 4)
         diagnostics.note_result(build_result(), index * SECOND // 4)
     found = statuses(diagnostics, SECOND)
     assert {item.level for item in found.values()} == {DiagnosticStatus.OK}
@@ -94,9 +108,9 @@ def test_rates_are_of_the_time_since_the_last_report(diagnostics):
 
 def test_a_camera_without_publisher_names_the_topic_and_what_to_do(diagnostics):
     status = statuses(diagnostics, 3 * SECOND, publishers=(0, 1))['rgb input']
-    assert status.level == DiagnosticStatus.WARN
+    assert status.level == DiagnosticStatus.ERROR
     assert status.message == (
-        'no rgb frame for 3.0 s: no publisher on /rgb/image_raw; '
+        'No events recorded. no rgb frame for 3.0 s: no publisher on /rgb/image_raw; '
         'start the camera or remap the topic'
     )
 
@@ -110,14 +124,17 @@ def test_a_camera_that_stopped_is_said_to_be_quiet(diagnostics):
     diagnostics.note_frame(rgb_frame(), SECOND)
     statuses(diagnostics, 2 * SECOND)
     status = statuses(diagnostics, 5 * SECOND)['rgb input']
-    assert status.message == 'no rgb frame for 4.0 s: the publisher has gone quiet'
+    assert status.message == (
+        'No events recorded. no rgb frame for 4.0 s: the publisher has gone quiet; '
+        'check the camera and its driver'
+    )
     assert values(status)['age_s'] == '4.000'
 
 
 def test_bad_frames_are_counted_and_the_last_sentence_is_kept(diagnostics):
     diagnostics.note_bad_frame(Modality.THERMAL, 'encoding is yuv, expected mono16')
     found = statuses(diagnostics, SECOND)
-    assert found['thermal input'].level == DiagnosticStatus.WARN
+    assert found['thermal input'].level == DiagnosticStatus.ERROR  # not one good frame
     assert found['thermal input'].message == '1 frames dropped: encoding is yuv, expected mono16'
     assert values(found['synchronisation'])['dropped_bad_frame'] == '1'
     later = statuses(diagnostics, 2 * SECOND)['thermal input']
@@ -129,7 +146,7 @@ def test_every_drop_reason_is_listed_and_both_sources_are_added(diagnostics):
     diagnostics.note_superseded()
     diagnostics.note_superseded()
     diagnostics.note_failed('boom')
-    found = statuses(diagnostics, SECOND, dropped={DropReason.NO_PARTNER: 3}, waiting=2)
+    found = statuses(diagnostics, SECOND, dropped=Counter({DropReason.NO_PARTNER: 3}), waiting=2)
     numbers = values(found['synchronisation'])
     expected = {f'dropped_{reason.value}': '0' for reason in DropReason}
     expected |= {'dropped_no_partner': '3', 'dropped_superseded': '2', 'dropped_failed': '1'}
@@ -166,7 +183,10 @@ def test_no_result_says_for_how_long(diagnostics):
     diagnostics.note_result(build_result(), SECOND)
     statuses(diagnostics, SECOND)
     status = statuses(diagnostics, 4 * SECOND)['inference']
-    assert (status.level, status.message) == (DiagnosticStatus.WARN, 'no result for 3.0 s')
+    assert (status.level, status.message) == (
+        DiagnosticStatus.WARN,
+        'no result for 3.0 s; see the input and synchronisation statuses',
+    )
     assert math.isnan(float(values(status)['latency_p95_ms']))
 
 
@@ -175,7 +195,10 @@ def test_a_single_camera_mode_is_a_warning_with_its_reason(diagnostics):
     result = build_result(pair, mode=Mode.RGB_ONLY, mode_reason='no thermal frame')
     diagnostics.note_result(result, SECOND)
     status = statuses(diagnostics, SECOND)['modality dominance']
-    assert (status.level, status.message) == (DiagnosticStatus.WARN, 'rgb_only: no thermal frame')
+    assert (status.level, status.message) == (
+        DiagnosticStatus.WARN,
+        'rgb_only: no thermal frame; see the input statuses',
+    )
 
 
 def test_the_engine_status_reports_what_the_engine_says(diagnostics):
@@ -183,3 +206,170 @@ def test_the_engine_status_reports_what_the_engine_says(diagnostics):
     assert status.message == 'tiny on onnx, cpu, fp32: trained on synthetic data only'
     assert values(status)['input_size'] == '512x384'
     assert values(status)['synthetic_only'] == 'true'
+
+
+def test_stock_texts_come_first_then_numbers_cause_and_remedy(diagnostics):
+    diagnostics.config = build_config({'diagnostics.min_rgb_hz': 20.0})
+    for index in range(10):
+        note_frames(diagnostics, index * SECOND // 10)
+    status = statuses(diagnostics, SECOND)['rgb input']
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == (
+        'Frequency too low. 10.0 Hz, expected at least 20.0 Hz; check the camera and the '
+        'transport, or correct diagnostics.min_rgb_hz or diagnostics.max_rgb_hz'
+    )
+    assert values(status)['Minimum acceptable frequency (Hz)'] == '18.000'
+    diagnostics.config = build_config({'diagnostics.max_rgb_hz': 5.0})
+    for index in range(10, 20):
+        note_frames(diagnostics, index * SECOND // 10)
+    assert 'Frequency too high. 10.0 Hz' in statuses(diagnostics, 2 * SECOND)['rgb input'].message
+
+
+@pytest.mark.parametrize(
+    ('lead_s', 'text'),
+    [
+        (-6, 'Timestamps too far in past seen. 6.000 s behind this clock; synchronise the clocks'),
+        (2, 'Timestamps too far in future seen. 2.000 s ahead of this clock; synchronise'),
+    ],
+)
+def test_stamps_far_from_the_clock_are_an_error(diagnostics, lead_s, text):
+    note_frames(diagnostics, SECOND)
+    diagnostics.note_frame(rgb_frame(CLOCK_NS + (1 + lead_s) * SECOND), SECOND)
+    found = statuses(diagnostics, SECOND)
+    assert found['rgb input'].level == DiagnosticStatus.ERROR
+    assert text in found['rgb input'].message
+    assert found['thermal input'].level == DiagnosticStatus.OK
+
+
+def test_a_zero_stamp_is_an_error(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.note_frame(rgb_frame(0), SECOND)
+    status = statuses(diagnostics, SECOND)['rgb input']
+    assert (status.level, status.message[:21]) == (DiagnosticStatus.ERROR, 'Zero timestamp seen. ')
+    assert values(status)['Zero seen diagnostic update count:'] == '1'
+
+
+def test_an_incompatible_publisher_is_named_with_the_parameter_that_mends_it(diagnostics):
+    diagnostics.note_incompatible_qos(Modality.RGB, 'reliability')
+    status = statuses(diagnostics, 3 * SECOND)['rgb input']
+    assert (
+        'offers an incompatible reliability; set qos_overrides./rgb/image_raw.' in status.message
+    )
+    assert values(status)['incompatible_qos'] == 'reliability'
+
+
+def test_messages_the_middleware_lost_are_counted_and_warned_of(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.note_lost(Modality.THERMAL, 3)
+    found = statuses(diagnostics, SECOND)
+    assert 'the middleware lost 3 messages and delivered 1' in found['thermal input'].message
+    assert found['rgb input'].level == DiagnosticStatus.OK
+    note_frames(diagnostics, 2 * SECOND)
+    later = statuses(diagnostics, 2 * SECOND)['thermal input']
+    assert (later.level, values(later)['lost_messages']) == (DiagnosticStatus.OK, '3')
+
+
+def test_a_camera_that_is_not_used_says_why_on_its_own_status(diagnostics):
+    note_frames(diagnostics, SECOND)
+    health = SimpleNamespace(problems={Modality.THERMAL: 'thermal is frozen (FFC shutter?)'})
+    found = statuses(diagnostics, SECOND, pipeline=changed(health=health))
+    assert found['thermal input'].message == 'thermal is frozen (FFC shutter?)'
+    assert found['thermal input'].level == DiagnosticStatus.WARN
+    assert found['rgb input'].level == DiagnosticStatus.OK
+
+
+def test_inputs_switched_off_are_not_a_problem(diagnostics):
+    found = statuses(diagnostics, 9 * SECOND, is_enabled=False)
+    for name in ('rgb input', 'thermal input'):
+        assert found[name].message == 'disabled by ~/enable; call it with true to go on'
+    assert {item.level for item in found.values()} == {DiagnosticStatus.OK}
+
+
+def test_a_clock_offset_is_reported_beside_the_pairs(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.note_result(build_result(), SECOND)
+    text = 'thermal runs 0.012 s ahead of rgb: set sync.offset_s to 0.012'
+    status = statuses(diagnostics, SECOND, offset_text=text)['synchronisation']
+    assert (status.level, status.message) == (DiagnosticStatus.WARN, text)
+
+
+def test_misregistration_beyond_the_bound_says_where_thermal_lies(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.config = build_config({'registration.max_parallax_px': 4.0})
+    diagnostics.note_result(build_result(), SECOND)  # +3 right, -4 down: 5 px, confidence 0.5
+    status = statuses(diagnostics, SECOND)['synchronisation']
+    assert status.level == DiagnosticStatus.WARN
+    assert 'thermal lies 5 px beside RGB (+3 right, -4 down), allowed 4 px' in status.message
+    diagnostics.config = build_config({'registration.max_parallax_px': 5.0})
+    assert statuses(diagnostics, SECOND)['synchronisation'].level == DiagnosticStatus.OK
+
+
+def test_a_registration_that_lacks_something_is_a_warning(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.note_result(build_result(), SECOND)
+    registration = SimpleNamespace(problem='extrinsics needs camera_info of rgb')
+    found = statuses(diagnostics, SECOND, pipeline=changed(registration=registration))
+    assert found['synchronisation'].level == DiagnosticStatus.WARN
+    assert found['synchronisation'].message.endswith('extrinsics needs camera_info of rgb')
+
+
+def test_the_hottest_detection_above_the_limit_is_named(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.config = build_config({'thermal.hot_spot_c': 36.0})
+    diagnostics.note_result(build_result(), SECOND)
+    status = statuses(diagnostics, SECOND)['thermal input']
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith('hot spot: person at 36.5 C, limit thermal.hot_spot_c 36.0 C')
+    diagnostics.config = build_config({'thermal.hot_spot_c': 36.5})
+    note_frames(diagnostics, 2 * SECOND)
+    assert statuses(diagnostics, 2 * SECOND)['thermal input'].level == DiagnosticStatus.OK
+
+
+@pytest.mark.parametrize(
+    ('state', 'level', 'text'),
+    [
+        (
+            EngineState(status='reopening', last_problem='no answer for 1.5 s'),
+            DiagnosticStatus.ERROR,
+            'the engine is being reopened: no answer for 1.5 s',
+        ),
+        (
+            EngineState(status='given_up', last_problem='boom'),
+            DiagnosticStatus.ERROR,
+            'no engine is left: boom; correct the cause, then deactivate and activate the node',
+        ),
+        (
+            EngineState(fallback_from='openvino', last_problem='boom'),
+            DiagnosticStatus.WARN,
+            'running on onnx because openvino failed: boom; correct the cause, then',
+        ),
+    ],
+)
+def test_trouble_of_the_engine_is_said_with_its_cause(diagnostics, state, level, text):
+    engine = SimpleNamespace(**{**vars(PIPELINE.engine), 'state': state})
+    status = statuses(diagnostics, SECOND, pipeline=changed(engine=engine))['engine']
+    assert status.level == level
+    assert status.message.startswith(text)
+
+
+def test_changes_of_mode_and_failures_do_not_wait_for_the_next_report(diagnostics):
+    diagnostics.note_result(build_result(), SECOND)
+    assert not diagnostics.take_urgent()
+    alone = Pair(rgb=rgb_frame(), thermal=None)
+    diagnostics.note_result(build_result(alone, mode=Mode.RGB_ONLY, mode_reason='x'), SECOND)
+    assert diagnostics.take_urgent()
+    assert not diagnostics.take_urgent()
+    diagnostics.note_failed('boom')
+    diagnostics.note_failed('boom')
+    assert diagnostics.take_urgent()
+    statuses(diagnostics, SECOND)
+    diagnostics.note_failed('boom')
+    assert diagnostics.take_urgent()
+
+
+def test_an_urgent_report_between_two_results_is_not_a_lack_of_results(diagnostics):
+    note_frames(diagnostics, SECOND)
+    diagnostics.note_result(build_result(), SECOND)
+    statuses(diagnostics, SECOND)
+    found = statuses(diagnostics, SECOND + SECOND // 10)
+    assert found['inference'].level == found['synchronisation'].level == DiagnosticStatus.OK
