@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -42,9 +44,9 @@ def build_batch(
     transform = letterbox_transform(source_hw, input_hw)
     rgb, heat = (np.zeros((1, 3, *input_hw), np.float32) for _ in range(2))
     if mode is not Mode.THERMAL_ONLY and pair.rgb is not None:
-        rgb[0] = _prepare_rgb(pair.rgb, card, transform, input_hw)
+        _prepare_rgb(pair.rgb, card, transform, rgb[0])
     if mode is not Mode.RGB_ONLY and thermal is not None:
-        heat[0] = _prepare_thermal(thermal, card, transform, input_hw)
+        _prepare_thermal(thermal, card, transform, heat[0])
     available = [mode is not Mode.THERMAL_ONLY, mode is not Mode.RGB_ONLY]
     return Batch(
         rgb=rgb,
@@ -56,22 +58,46 @@ def build_batch(
 
 
 def _prepare_rgb(
-    frame: Frame, card: ModelCard, transform: LetterboxTransform, input_hw: tuple[int, int]
-) -> FloatArray:
+    frame: Frame,
+    card: ModelCard,
+    transform: LetterboxTransform,
+    out: FloatArray,
+) -> None:
+    """Write the network input of an RGB frame into ``out``, shape (3, h, w), zeros before."""
     content = resize(frame.pixels, _content_hw(frame.size_hw, transform))
-    unit = content.astype(np.float32) / np.float32(255.0)
-    standardised = standardise(unit, card.rgb_mean, card.rgb_std)
-    return _place(standardised, frame.size_hw, transform, input_hw)
+    tables = _standardised_levels(card.rgb_mean, card.rgb_std)
+    window = _whole_pixels((content.shape[0], content.shape[1]), frame.size_hw, transform)
+    # 256 grey levels have 256 results: looking them up is exact and takes a tenth of the time.
+    for channel, plane, table in zip(out, cv2.split(content), tables, strict=True):
+        if window is not None:
+            cv2.LUT(plane, table, dst=channel[window])
+        else:
+            _warp(np.asarray(cv2.LUT(plane, table), np.float32), frame.size_hw, transform, channel)
 
 
 def _prepare_thermal(
-    image: FloatArray, card: ModelCard, transform: LetterboxTransform, input_hw: tuple[int, int]
-) -> FloatArray:
+    image: FloatArray, card: ModelCard, transform: LetterboxTransform, out: FloatArray
+) -> None:
+    """Write the network input of a thermal image into ``out``, shape (3, h, w), zeros before."""
     source_hw = (image.shape[0], image.shape[1])
     content = resize(image, _content_hw(source_hw, transform))
     standardised = standardise(content[..., None], (card.thermal_mean,), (card.thermal_std,))
-    placed = _place(standardised, source_hw, transform, input_hw)
-    return np.broadcast_to(placed, (3, *input_hw))
+    window = _whole_pixels((content.shape[0], content.shape[1]), source_hw, transform)
+    if window is not None:
+        out[0][window] = standardised[0]
+    else:
+        _warp(standardised[0], source_hw, transform, out[0])
+    out[1:] = out[0]
+
+
+@lru_cache(maxsize=8)
+def _standardised_levels(
+    mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[FloatArray, ...]:
+    """Return what each of the 256 levels of a channel becomes: one table per channel."""
+    levels = np.arange(256, dtype=np.float32) / np.float32(255.0)
+    image = np.repeat(levels[None, :, None], len(mean), axis=2)  # (1, 256, c)
+    return tuple(table[0] for table in standardise(image, mean, std))
 
 
 def _content_hw(source_hw: tuple[int, int], transform: LetterboxTransform) -> tuple[int, int]:
@@ -79,26 +105,29 @@ def _content_hw(source_hw: tuple[int, int], transform: LetterboxTransform) -> tu
     return height, width
 
 
-def _place(
-    content: FloatArray,
-    source_hw: tuple[int, int],
-    transform: LetterboxTransform,
-    input_hw: tuple[int, int],
-) -> FloatArray:
-    """Put channels-first content where the transform says, zeros around it.
-
-    Whole pixels are copied. Otherwise one more resampling moves the content by the fraction, so
-    that boxes map back exactly whatever the size of the source.
-    """
-    canvas = np.zeros((content.shape[0], *input_hw), np.float32)
-    height, width = content.shape[1:]
+def _whole_pixels(
+    content_hw: tuple[int, int], source_hw: tuple[int, int], transform: LetterboxTransform
+) -> tuple[slice, slice] | None:
+    """Return the rows and columns that the content covers; None when they are not whole."""
     # A millionth of a pixel is floating-point noise, not a fraction to resample for.
     top, left = round(transform.pad_y, 6), round(transform.pad_x, 6)
-    stretch_y = round(source_hw[0] * transform.scale / height, 9)
-    stretch_x = round(source_hw[1] * transform.scale / width, 9)
-    if top.is_integer() and left.is_integer() and stretch_y == stretch_x == 1.0:
-        canvas[:, int(top) : int(top) + height, int(left) : int(left) + width] = content
-        return canvas
+    is_whole = top.is_integer() and left.is_integer()
+    if not is_whole or _stretch_xy(content_hw, source_hw, transform) != (1.0, 1.0):
+        return None
+    height, width = content_hw
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def _warp(
+    plane: FloatArray, source_hw: tuple[int, int], transform: LetterboxTransform, out: FloatArray
+) -> None:
+    """Move a plane by fractions of a pixel to where the transform says, zeros around it.
+
+    One more resampling, so that boxes map back exactly whatever the size of the source.
+    """
+    content_hw = (plane.shape[0], plane.shape[1])
+    stretch_x, stretch_y = _stretch_xy(content_hw, source_hw, transform)
+    top, left = round(transform.pad_y, 6), round(transform.pad_x, 6)
     # Edge units to OpenCV's centre units: the constant term takes half a pixel on either side.
     matrix = np.array(
         [
@@ -106,6 +135,14 @@ def _place(
             [0.0, stretch_y, top + (stretch_y - 1.0) / 2.0],
         ]
     )
-    for channel, plane in zip(canvas, content, strict=True):
-        cv2.warpAffine(plane, matrix, (input_hw[1], input_hw[0]), dst=channel)
-    return canvas
+    cv2.warpAffine(plane, matrix, (out.shape[1], out.shape[0]), dst=out)
+
+
+def _stretch_xy(
+    content_hw: tuple[int, int], source_hw: tuple[int, int], transform: LetterboxTransform
+) -> tuple[float, float]:
+    """Return by how much the content, of whole pixels, misses the exact size."""
+    return (
+        round(source_hw[1] * transform.scale / content_hw[1], 9),
+        round(source_hw[0] * transform.scale / content_hw[0], 9),
+    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import dataclasses
 from pathlib import Path
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from rgbt_models.card import CARD_FILE, GRAPH_FILE, hash_file, MdiCalibration, ModelCard
 from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
+from rgbt_perception.engine.base import EngineState
+from rgbt_perception.errors import EngineError
 from rgbt_perception.types import Batch, Frame, Modality, NS_PER_S, Pair, RawOutputs
 
 NUM_LEVELS = 3
@@ -23,7 +26,7 @@ def rgb_frame(
     stamp_ns: int = 0, *, size_hw: tuple[int, int] = (48, 64), value: int | None = None
 ) -> Frame:
     """RGB frame of noise around 128, or of one value."""
-    rng = np.random.default_rng(stamp_ns % 1000)
+    rng = np.random.default_rng(abs(stamp_ns))
     pixels = rng.integers(60, 200, (*size_hw, 3), np.uint8)
     if value is not None:
         pixels[:] = value
@@ -36,7 +39,7 @@ def thermal_frame(
     stamp_ns: int = 0, *, size_hw: tuple[int, int] = (40, 56), value: int | None = None
 ) -> Frame:
     """16-bit thermal frame of counts around 29,500 (22 degrees C), or of one value."""
-    rng = np.random.default_rng(stamp_ns % 1000 + 1)
+    rng = np.random.default_rng(abs(stamp_ns) + 1)
     pixels = rng.integers(29_000, 30_000, size_hw, np.uint16)
     if value is not None:
         pixels[:] = value
@@ -103,6 +106,7 @@ class FakeEngine:
         error: Exception | None = None,
     ) -> None:
         self.backend, self.device, self.precision = 'fake', 'cpu', 'fp32'
+        self.state = EngineState()
         self.outputs = outputs
         self.error = error
         self.batches: list[Batch] = []
@@ -120,6 +124,51 @@ class FakeEngine:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class HangingEngine(FakeEngine):
+    """Engine whose runs do not come back before ``release``, the first ``num_good`` excepted.
+
+    Attributes:
+        is_hanging: Set once a run hangs.
+        came_back: Set when the hanging run has been let go.
+    """
+
+    def __init__(self, *, num_good: int = 0) -> None:
+        super().__init__()
+        self.num_good = num_good
+        self.is_hanging, self.came_back = threading.Event(), threading.Event()
+        self._released = threading.Event()
+
+    def run(self, batch: Batch) -> RawOutputs:
+        outputs = super().run(batch)
+        if len(self.batches) > self.num_good:
+            self.is_hanging.set()
+            assert self._released.wait(60.0)
+            self.came_back.set()
+        return outputs
+
+    def release(self) -> None:
+        """Let the hanging run go on."""
+        self._released.set()
+
+
+class FailingEngine(FakeEngine):
+    """Engine that raises in every run but the first ``num_good``, ``num_bad`` times if given."""
+
+    def __init__(
+        self, *, num_good: int = 0, num_bad: int | None = None, error: Exception | None = None
+    ) -> None:
+        super().__init__()
+        self.num_good, self.num_bad = num_good, num_bad
+        self.failure = error or EngineError('the accelerator said no')
+
+    def run(self, batch: Batch) -> RawOutputs:
+        outputs = super().run(batch)
+        num_bad = len(self.batches) - self.num_good
+        if num_bad > 0 and (self.num_bad is None or num_bad <= self.num_bad):
+            raise self.failure
+        return outputs
 
 
 def build_card(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 import importlib.util
 import logging
 import os
@@ -24,6 +25,27 @@ BACKEND_MODULES = {'onnx': 'onnxruntime', 'torch': 'torch'}
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineState:
+    """How an engine is doing, for diagnostics.
+
+    Attributes:
+        status: 'running', 'reopening' or 'given_up'.
+        num_timeouts: Runs that were given up as hanging.
+        num_failures: Runs that failed, hanging ones included.
+        num_reopened: How often the network was opened again.
+        fallback_from: Backend that failed and was replaced by another one, '' when none was.
+        last_problem: Sentence of the last failure, '' without any.
+    """
+
+    status: str = 'running'
+    num_timeouts: int = 0
+    num_failures: int = 0
+    num_reopened: int = 0
+    fallback_from: str = ''
+    last_problem: str = ''
+
+
 class Engine(Protocol):
     """Runs one network.
 
@@ -31,11 +53,13 @@ class Engine(Protocol):
         backend: 'onnx' or 'torch'.
         device: 'cpu' or 'cuda:N', as the runtime reports it, not as it was asked for.
         precision: 'fp32', 'fp16' or 'bf16', read back from the network.
+        state: How it is doing; a plain engine is always running.
     """
 
     backend: str
     device: str
     precision: str
+    state: EngineState
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network on one batch.
@@ -66,7 +90,7 @@ def open_engine(card: ModelCard, config: EngineConfig) -> Engine:
         ConfigError: If the device is neither 'cpu' nor 'cuda:N'.
     """
     parse_device(config.device)
-    backend = _choose_backend(card) if config.backend == 'auto' else config.backend
+    backend = choose_backend(card) if config.backend == 'auto' else config.backend
     engine: Engine
     if backend == 'onnx':
         from rgbt_perception.engine.onnx import OnnxEngine
@@ -123,19 +147,30 @@ def collect_outputs(outputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
     return RawOutputs(**{name: np.asarray(outputs[name], np.float32) for name in OUTPUT_NAMES})
 
 
-def _choose_backend(card: ModelCard) -> str:
+def usable_backends(card: ModelCard) -> tuple[str, ...]:
+    """Return the backends that are installed and whose model file the card has, best first."""
     has_file = {'onnx': card.graph_path.is_file(), 'torch': card.weights_path.is_file()}
-    is_installed = {
-        backend: importlib.util.find_spec(module) is not None
-        for backend, module in BACKEND_MODULES.items()
-    }
-    for backend in BACKEND_MODULES:
-        if is_installed[backend] and has_file[backend]:
-            return backend
+    return tuple(
+        backend for backend in BACKEND_MODULES if _is_installed(backend) and has_file[backend]
+    )
+
+
+def choose_backend(card: ModelCard) -> str:
+    """Return the backend that 'auto' stands for.
+
+    Raises:
+        BackendUnavailableError: If none is installed.
+    """
+    for backend in usable_backends(card):
+        return backend
     for backend in BACKEND_MODULES:  # let the engine say what is wrong with the file
-        if is_installed[backend]:
+        if _is_installed(backend):
             return backend
     raise BackendUnavailableError(
         'no backend is installed, expected ONNX Runtime or torch; run: '
         "pip install 'rgbt_perception[onnx]'"
     )
+
+
+def _is_installed(backend: str) -> bool:
+    return importlib.util.find_spec(BACKEND_MODULES[backend]) is not None

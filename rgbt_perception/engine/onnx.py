@@ -12,6 +12,7 @@ from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import (
     collect_outputs,
     count_threads,
+    EngineState,
     parse_device,
 )
 from rgbt_perception.errors import BackendUnavailableError, EngineError
@@ -48,6 +49,7 @@ class OnnxEngine:
             )
         self.device = f'cuda:{cuda_index}' if is_on_cuda else 'cpu'
         self.precision = _PRECISIONS.get(self._session.get_inputs()[0].type, 'unknown')
+        self.state = EngineState()
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network on one batch; see ``Engine.run``."""

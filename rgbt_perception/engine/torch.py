@@ -9,7 +9,7 @@ from typing import Any
 
 from rgbt_models.card import INPUT_NAMES, ModelCard
 from rgbt_perception.config import EngineConfig
-from rgbt_perception.engine.base import collect_outputs, count_threads, parse_device
+from rgbt_perception.engine.base import collect_outputs, count_threads, EngineState, parse_device
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 from rgbt_perception.types import Batch, RawOutputs
 
@@ -45,6 +45,7 @@ class TorchEngine:
         parameter = next(self._model.parameters())
         self.device = str(parameter.device)
         self.precision = _PRECISIONS.get(str(parameter.dtype), 'unknown')
+        self.state = EngineState()
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network on one batch; see ``Engine.run``."""

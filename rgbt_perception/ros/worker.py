@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One worker thread behind a one-slot, latest-wins mailbox: receiving never waits for it."""
+"""One worker thread behind a one-slot, latest-wins mailbox: receiving never waits for it.
+
+Latest wins, with one exception that ``prefers_fused`` states: with a fast and a slow camera the
+frames of the fast one that found no partner would push out nearly every fused pair.
+"""
 
 from __future__ import annotations
 
 import threading
 from typing import Generic, TYPE_CHECKING, TypeVar
 
+from rgbt_perception.types import NS_PER_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rgbt_perception.types import Pair
+
+# A waiting fused pair stays while what follows alone is younger by less than this: a little more
+# than one period of the slow thermal cameras (9 Hz), so that the next fused pair can replace it.
+KEEP_FUSED_NS = NS_PER_S * 3 // 20
 ItemT = TypeVar('ItemT')
 
 
@@ -18,14 +29,23 @@ class Worker(Generic[ItemT]):
     ``handle`` must not raise; it runs without any lock of this class.
     """
 
-    def __init__(self, handle: Callable[[ItemT], None], *, name: str) -> None:
+    def __init__(
+        self,
+        handle: Callable[[ItemT], None],
+        *,
+        name: str,
+        keeps: Callable[[ItemT, ItemT], bool] | None = None,
+    ) -> None:
         """Start the thread.
 
         Args:
             handle: What is done with an item.
             name: Name of the thread.
+            keeps: True when the item that waits (first) shall stay and the new one (second) be
+                left out; None = the newest item always wins. Runs under the lock: it must be
+                quick and not call back.
         """
-        self._handle = handle
+        self._handle, self._keeps = handle, keeps
         self._slot: list[ItemT] = []
         self._is_stopping = False
         self._condition = threading.Condition()
@@ -36,11 +56,13 @@ class Worker(Generic[ItemT]):
         """Leave an item for the worker.
 
         Returns:
-            The item it replaced, which will never be handled, or None. After ``stop`` the item
-            itself comes back.
+            The item that will never be handled: the one replaced, or the new one when the waiting
+            one stays or after ``stop``; None when nothing was lost.
         """
         with self._condition:
             if self._is_stopping:
+                return item
+            if self._slot and self._keeps is not None and self._keeps(self._slot[0], item):
                 return item
             replaced = self._slot.pop() if self._slot else None
             self._slot.append(item)
@@ -70,3 +92,14 @@ class Worker(Generic[ItemT]):
         with self._condition:
             self._condition.wait_for(lambda: self._slot or self._is_stopping)
             return self._slot.pop() if self._slot else None
+
+
+def prefers_fused(waiting: Pair, new: Pair) -> bool:
+    """Return whether a waiting pair of both cameras shall outlive a newer one of a single camera.
+
+    What waits was put there during the run that is going on, so results get no older by more than
+    ``KEEP_FUSED_NS``; a stamp that is not newer (jump back) or much newer replaces it.
+    """
+    if waiting.skew_ns is None or new.skew_ns is not None:
+        return False
+    return 0 <= new.reference.stamp_ns - waiting.reference.stamp_ns < KEEP_FUSED_NS

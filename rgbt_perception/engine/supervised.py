@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine that may fail: watched, reopened, replaced by the next backend, never waited for.
+
+What happens, in order, with ``engine.on_error`` 'fallback':
+
+1. A failing inference costs its pair. ``engine.max_failures`` in a row, or one that hangs, and
+   the same backend is opened anew.
+2. It fails again before it has succeeded once: the next backend that is installed and whose file
+   the card has. There the engine stays until the node is configured or activated again.
+3. None is left: ``EngineGivenUpError`` for every pair, and the whole order is tried again after
+   5 s, 10 s, ... up to once a minute.
+
+With 'deactivate' and 'raise' step 1 ends in ``EngineGivenUpError``; the node does the rest.
+
+Opening, with its warm-up run, happens on a background thread; meanwhile ``run`` raises at once.
+Engines that failed are closed before another is opened; one that hangs cannot be closed and is
+abandoned on its thread, closed only should it come back. At most four may hang at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+import logging
+from statistics import median
+import time
+
+from rgbt_models.card import ModelCard
+from rgbt_perception.config import EngineConfig
+from rgbt_perception.engine.base import (
+    choose_backend,
+    Engine,
+    EngineState,
+    open_engine,
+    parse_device,
+    usable_backends,
+)
+from rgbt_perception.engine.thread import EngineThread
+from rgbt_perception.errors import (
+    EngineError,
+    EngineGivenUpError,
+    EngineTimeoutError,
+    RGBTError,
+)
+from rgbt_perception.types import Batch, RawOutputs
+
+# An inference may take this many times the median of the last runs before it counts as hanging,
+# where engine.timeout_s is shorter: a slow model is no broken one.
+SLOW_FACTOR = 3.0
+NUM_TIMED_RUNS = 9
+OPEN_TIMEOUT_S = 120.0
+CLOSE_TIMEOUT_S = 1.0
+RETRY_S, MAX_RETRY_S = 5.0, 60.0
+MAX_HANGING = 4
+_OUT_OF_MEMORY = ('out of memory', 'bad_alloc', 'bad allocation', 'failed to allocate memory')
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class SupervisedEngine:
+    """Runs the best engine there is; see the module for what happens when it fails.
+
+    One thread calls ``run`` and ``restart``; ``state`` may be read and ``close`` called from any.
+
+    Attributes:
+        backend: That of the engine that runs, or ran last; so are device and precision.
+        device: 'cpu' or 'cuda:N'.
+        precision: 'fp32', 'fp16' or 'bf16'.
+        state: How it fares; replaced as a whole, never changed.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        backends: tuple[str, ...],
+        open_backend: Callable[[str], Engine],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open the first backend and wait for it; its failure is the caller's.
+
+        Args:
+            config: Time limit, failures in a row, what to do on error.
+            backends: What to try, in this order; at least one.
+            open_backend: Opens an engine; called on a thread of its own.
+            now_s: Clock of the retries, seconds.
+
+        Raises:
+            EngineError: If the engine is not open after two minutes.
+            RGBTError: Whatever ``open_backend`` raised.
+        """
+        self._config, self._backends, self._open_backend = config, backends, open_backend
+        self._now_s = now_s
+        self._index = 0
+        self._is_on_trial = self._is_closed = False
+        self._failures_in_row = 0
+        self._warm_up: Batch | None = None
+        self._runs_s: deque[float] = deque(maxlen=NUM_TIMED_RUNS)
+        self._retry_wait_s, self._retry_at_s = RETRY_S, 0.0
+        self._hanging: list[EngineThread] = []
+        self.backend = self.device = self.precision = ''
+        self.state = EngineState(status='reopening')
+        self._thread: EngineThread | None = self._start()
+        self._thread.wait_until_opened(OPEN_TIMEOUT_S)
+        if not self._thread.is_open:
+            problem = self._thread.problem or self._too_long_to_open()
+            self.close()
+            raise problem
+        self._adopt(self._thread)
+
+    def run(self, batch: Batch) -> RawOutputs:
+        """Run the network on one batch.
+
+        The first run of all is the warm-up: it may take as long as opening may.
+
+        Raises:
+            EngineTimeoutError: If the inference hangs.
+            EngineGivenUpError: If no engine is left to try, or the settings say to stop.
+            EngineError: If the inference fails, or an engine is being opened.
+        """
+        thread = self._open_thread()
+        limit_s = self._limit_s()
+        if self._warm_up is None:
+            self._warm_up, limit_s = batch, OPEN_TIMEOUT_S
+        try:
+            outputs = thread.run(batch, limit_s)
+        except EngineTimeoutError as error:
+            self._note_timeout(thread, error)
+            raise
+        except Exception as error:  # whatever a runtime raises is its failure
+            problem = _as_engine_error(error)
+            self._note_failure(thread, problem)
+            raise problem from error
+        self._runs_s.append(thread.run_s)
+        self._failures_in_row, self._is_on_trial, self._retry_wait_s = 0, False, RETRY_S
+        return outputs
+
+    def restart(self) -> None:
+        """Forget failures: after a fallback or a give-up the backend of the settings is opened."""
+        if self.state.status == 'running' and self._index == 0:
+            return
+        self._drop_thread()
+        self._retry_wait_s, self._index, self._is_on_trial = RETRY_S, 0, False
+        self._set(status='reopening')
+        self._thread = self._start()
+
+    def close(self) -> None:
+        """Release the engine; one that does not come back within 1 s is left behind."""
+        self._is_closed = True
+        thread, self._thread = self._thread, None
+        if thread is not None and not thread.stop(CLOSE_TIMEOUT_S):
+            _LOGGER.warning('the engine is still busy and could not be closed')
+
+    def _set(self, **changes: str | int) -> None:
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]  # names of fields
+
+    def _limit_s(self) -> float:
+        slow_s = SLOW_FACTOR * median(self._runs_s) if self._runs_s else 0.0
+        return max(self._config.timeout_s, slow_s)
+
+    def _start(self) -> EngineThread:
+        backend = self._backends[self._index]
+        return EngineThread(lambda: self._open_backend(backend), warm_up=self._warm_up)
+
+    def _open_thread(self) -> EngineThread:
+        """Return the engine that runs; raise while there is none.
+
+        Raises:
+            EngineError: While an engine is being opened, also when this engine was closed.
+            EngineGivenUpError: When nothing is left to try.
+        """
+        if self._is_closed:
+            raise EngineError('the engine was closed, expected an open one; open it again')
+        if self.state.status == 'running' and self._thread is not None:
+            return self._thread
+        if self._thread is None:
+            self._retry_if_time()
+        thread = self._thread
+        if thread is not None and thread.is_open:
+            self._adopt(thread)
+            return thread
+        if thread is not None:
+            self._check_opening(thread)
+        if self.state.status == 'given_up':
+            raise self._given_up()
+        raise EngineError(
+            f"backend '{self._backends[self._index]}' is being opened after: "
+            f'{self.state.last_problem or "a restart"}; expected back soon; pairs are dropped '
+            f'until then'
+        )
+
+    def _retry_if_time(self) -> None:
+        if self._config.on_error == 'fallback' and self._now_s() >= self._retry_at_s:
+            self._index, self._is_on_trial = 0, True
+            self._thread = self._start()
+
+    def _check_opening(self, thread: EngineThread) -> None:
+        """Go on with the next backend when this one cannot be opened."""
+        problem = thread.problem
+        if problem is None:
+            if time.monotonic() - thread.started_s < OPEN_TIMEOUT_S:
+                return
+            problem = self._too_long_to_open()
+            self._abandon(thread)
+        self._thread = None
+        self._set(last_problem=str(_as_engine_error(problem)))
+        _LOGGER.info("backend '%s' cannot be opened: %s", self._backends[self._index], problem)
+        self._open_next()
+
+    def _adopt(self, thread: EngineThread) -> None:
+        engine = thread.engine
+        assert engine is not None
+        is_first = not self.backend
+        self.backend, self.device, self.precision = engine.backend, engine.device, engine.precision
+        self._failures_in_row = 0
+        self._runs_s.clear()
+        if thread.warm_up_s:
+            self._runs_s.append(thread.warm_up_s)
+        fallback_from = self._backends[0] if self._index else ''
+        self._set(
+            status='running',
+            num_reopened=self.state.num_reopened + (not is_first),
+            fallback_from=fallback_from,
+        )
+        if not is_first:
+            instead = f' instead of {fallback_from}' if fallback_from else ''
+            _LOGGER.info('the network runs again, on %s%s', self.backend, instead)
+
+    def _note_timeout(self, thread: EngineThread, error: EngineTimeoutError) -> None:
+        self._set(
+            num_timeouts=self.state.num_timeouts + 1,
+            num_failures=self.state.num_failures + 1,
+            last_problem=str(error),
+        )
+        self._abandon(thread)
+        self._thread = None
+        self._recover(error)
+
+    def _note_failure(self, thread: EngineThread, error: EngineError) -> None:
+        self._failures_in_row += 1
+        self._set(num_failures=self.state.num_failures + 1, last_problem=str(error))
+        if self._failures_in_row < self._config.max_failures and not self._is_on_trial:
+            return
+        if not thread.stop(CLOSE_TIMEOUT_S):  # before the next one is opened: memory
+            self._abandon(thread)
+        self._thread = None
+        self._recover(error)
+
+    def _recover(self, error: EngineError) -> None:
+        """Reopen, go on with the next backend, or give up; ``_thread`` is None now.
+
+        Raises:
+            EngineGivenUpError: If nothing is left, or the settings say to stop.
+        """
+        if self._config.on_error != 'fallback':
+            self._give_up()
+        elif self._is_on_trial or len(self._hanging) >= MAX_HANGING:
+            self._open_next()
+        else:
+            self._is_on_trial = True
+            self._set(status='reopening')
+            self._thread = self._start()
+        if self.state.status == 'given_up':
+            raise self._given_up() from error
+
+    def _open_next(self) -> None:
+        self._is_on_trial = True
+        if self._index + 1 >= len(self._backends) or len(self._hanging) >= MAX_HANGING:
+            self._give_up()
+            return
+        self._index += 1
+        if self.state.status != 'given_up':
+            self._set(status='reopening')
+        self._thread = self._start()
+
+    def _give_up(self) -> None:
+        self._set(status='given_up')
+        self._retry_at_s = self._now_s() + self._retry_wait_s
+        self._retry_wait_s = min(2.0 * self._retry_wait_s, MAX_RETRY_S)
+
+    def _given_up(self) -> EngineGivenUpError:
+        names = ', '.join(self._backends)
+        return EngineGivenUpError(
+            f'the engine has failed for good (tried: {names}): {self.state.last_problem}; '
+            f'expected one backend that works; correct this and configure the node again'
+        )
+
+    def _abandon(self, thread: EngineThread) -> None:
+        thread.stop()
+        self._hanging = [item for item in (*self._hanging, thread) if item.is_alive]
+
+    def _drop_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None and not thread.stop(0.0 if not thread.is_open else CLOSE_TIMEOUT_S):
+            self._abandon(thread)
+
+    def _too_long_to_open(self) -> EngineError:
+        return EngineError(
+            f"backend '{self._backends[self._index]}' is not open after {OPEN_TIMEOUT_S:.0f} s, "
+            f'expected it to be; check the device and its driver'
+        )
+
+
+def supervise(card: ModelCard, config: EngineConfig) -> SupervisedEngine:
+    """Open the network of a card under supervision.
+
+    Args:
+        card: The model; its file hash is checked at every opening.
+        config: Backend to begin with, device, threads, and what to do on error.
+
+    Raises:
+        RGBTError: As ``open_engine`` does.
+    """
+    parse_device(config.device)
+    first = choose_backend(card) if config.backend == 'auto' else config.backend
+    others = tuple(item for item in usable_backends(card) if item != first)
+
+    def open_backend(backend: str) -> Engine:
+        is_auto = backend == first and config.backend == 'auto'
+        return open_engine(card, config if is_auto else replace(config, backend=backend))
+
+    return SupervisedEngine(config, backends=(first, *others), open_backend=open_backend)
+
+
+def _as_engine_error(error: Exception) -> EngineError:
+    """Return an error as the failure of an engine, with a sentence for a lack of memory."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+        what = str(error) or type(error).__name__
+        return EngineError(
+            f'the engine ran out of memory ({what}), expected room for one pair; free memory, '
+            f'or set a smaller model.input_height and model.input_width'
+        )
+    if isinstance(error, EngineError):
+        return error
+    kind = '' if isinstance(error, RGBTError) else f'unexpected {type(error).__name__}: '
+    return EngineError(f'{kind}{error}')

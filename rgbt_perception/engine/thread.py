@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One engine on a thread of its own: opened there, run there, closed there.
+
+The caller can therefore stop waiting. What hangs is left behind on its daemon thread: a hanging
+call into a runtime cannot be interrupted, only abandoned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+import threading
+from time import monotonic, perf_counter
+
+from rgbt_perception.engine.base import Engine
+from rgbt_perception.errors import EngineError, EngineTimeoutError
+from rgbt_perception.types import Batch, RawOutputs
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Answer:
+    """Outcome of one run: outputs or an error."""
+
+    outputs: RawOutputs | None
+    error: Exception | None
+    run_s: float
+
+
+class EngineThread:
+    """Opens an engine in the background and runs it with a time limit.
+
+    One thread calls ``run``; the engine's own thread closes the engine after ``stop``.
+
+    Attributes:
+        started_s: When opening began, ``time.monotonic`` seconds.
+        engine: The engine; None until ``is_open``.
+        problem: Why it could not be opened; None while it opens and when it is open.
+        warm_up_s: Time of the warm-up run, seconds; 0 without one.
+        run_s: Time of the newest run, seconds, without the way to this thread and back.
+    """
+
+    def __init__(self, open_engine: Callable[[], Engine], *, warm_up: Batch | None) -> None:
+        """Begin to open.
+
+        Args:
+            open_engine: Opens the engine; may take long, may raise.
+            warm_up: Run once before the engine counts as open; None = no warm-up.
+        """
+        self.started_s = monotonic()
+        self.engine: Engine | None = None
+        self.problem: Exception | None = None
+        self.warm_up_s = self.run_s = 0.0
+        self._open_engine, self._warm_up = open_engine, warm_up
+        self._opened = threading.Event()
+        self._requests: SimpleQueue[Batch | None] = SimpleQueue()
+        self._answers: SimpleQueue[_Answer] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name='engine', daemon=True)
+        self._thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        """True when the engine is ready to run."""
+        return self._opened.is_set() and self.engine is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """True until the thread has ended and the engine is released."""
+        return self._thread.is_alive()
+
+    def wait_until_opened(self, timeout_s: float) -> bool:
+        """Wait until the engine is open or has failed to open; False when it takes longer."""
+        return self._opened.wait(timeout_s)
+
+    def run(self, batch: Batch, timeout_s: float) -> RawOutputs:
+        """Run the network on one batch.
+
+        Args:
+            batch: The input.
+            timeout_s: Longest wait, seconds. After a timeout this object is of no further use:
+                call ``stop``.
+
+        Raises:
+            EngineTimeoutError: If the outputs do not come in time.
+            Exception: Whatever the engine raised.
+        """
+        self._requests.put(batch)
+        try:
+            answer = self._answers.get(timeout=timeout_s)
+        except Empty:
+            assert self.engine is not None
+            raise EngineTimeoutError(
+                f'the inference on {self.engine.backend}, {self.engine.device} has not come back '
+                f'after {timeout_s:.3g} s, expected an answer within this time; check the device, '
+                f'or set engine.timeout_s if the model is this slow'
+            ) from None
+        self.run_s = answer.run_s
+        if answer.error is not None:
+            raise answer.error
+        assert answer.outputs is not None
+        return answer.outputs
+
+    def stop(self, timeout_s: float = 0.0) -> bool:
+        """Let the thread close the engine and end, as soon as it comes back.
+
+        Args:
+            timeout_s: Longest wait for that, seconds.
+
+        Returns:
+            False if the thread is still alive after the wait.
+        """
+        self._requests.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        engine = self._open()
+        if engine is None:
+            return
+        try:
+            while (batch := self._requests.get()) is not None:
+                self._answers.put(_answer(engine, batch))
+                del batch  # not kept while waiting for the next one
+        finally:
+            self.engine = None
+            engine.close()
+
+    def _open(self) -> Engine | None:
+        engine = None
+        try:
+            engine = self._open_engine()
+            if self._warm_up is not None:
+                started = perf_counter()
+                engine.run(self._warm_up)
+                self.warm_up_s = perf_counter() - started
+        except Exception as error:  # noqa: BLE001 handed to the caller's thread
+            self.problem = error
+            if engine is not None:
+                engine.close()
+            engine = None
+        self.engine = engine
+        self._open_engine, self._warm_up = _nothing, None  # what they hold may be large
+        self._opened.set()
+        return engine
+
+
+def _answer(engine: Engine, batch: Batch) -> _Answer:
+    started = perf_counter()
+    try:
+        outputs = engine.run(batch)
+    except Exception as error:  # noqa: BLE001 handed to the caller's thread
+        return _Answer(outputs=None, error=error, run_s=perf_counter() - started)
+    return _Answer(outputs=outputs, error=None, run_s=perf_counter() - started)
+
+
+def _nothing() -> Engine:
+    raise EngineError('the engine was opened already, expected one opening; open a new one')
