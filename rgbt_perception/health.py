@@ -1,96 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cameras of a pair can be relied on: there at all, and not blind."""
+"""Which cameras of a pair can be relied on: there at all, not frozen, not blind.
+
+The verdict has a memory, and the pipeline holds it, so that the node, replay and evaluation judge
+alike. All times are differences of stamps.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from rgbt_perception.blindness import (
+    find_rgb_problem,
+    find_thermal_problem,
+    quantum_of,
+    take_sample,
+)
+from rgbt_perception.config import FallbackConfig, ThermalConfig
+from rgbt_perception.frozen import FrozenDetector
+from rgbt_perception.types import Frame, Modality, Mode, NS_PER_S, Pair
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rgbt_perception.config import FallbackConfig
-from rgbt_perception.types import Frame, Mode, Pair
-
-# About so many rows and columns are looked at: blindness shows in a sample.
-SAMPLES_PER_SIDE = 120
-DARK_PERCENTILE = 99.5
-# Grey level of a temperature image: the step of the usual 0.01 K counts.
-TEMPERATURE_STEP_K = 0.01
+_MODES = {
+    (True, True): Mode.FUSED,
+    (True, False): Mode.RGB_ONLY,
+    (False, True): Mode.THERMAL_ONLY,
+    (False, False): Mode.NONE,
+}
+_FROZEN_HINTS = {
+    Modality.RGB: 'does the driver repeat its last buffer?',
+    Modality.THERMAL: 'FFC shutter?',
+}
 
 
 class HealthMonitor:
     """Judges the cameras pair by pair, with memory: frozen images, hysteresis.
 
+    A camera is used when its frame is there, shows something (``blindness``) and is not the same
+    image as for the last ``frozen_after_s`` (``frozen``). A blind camera is left out at once. One
+    that was blind or frozen is used again when ``recover_after_s`` have passed since its last bad
+    frame. One that was only missing is used again at once. Frames whose stamps run backwards (a
+    bag that starts over) are judged without memory.
+
     Attributes:
         config: Settings; may be replaced between two calls.
+        problems: Why a camera of the last pair is not used, by modality; without entries when
+            both are.
     """
 
-    def __init__(self, config: FallbackConfig) -> None:
-        """Start without history."""
+    def __init__(self, config: FallbackConfig, thermal: ThermalConfig | None = None) -> None:
+        """Start without history.
+
+        Args:
+            config: The thresholds.
+            thermal: How thermal values are to be read, for the top of their range and their byte
+                order; None = default settings.
+        """
         self.config = config
+        self.problems: dict[Modality, str] = {}
+        self._thermal = thermal or ThermalConfig()
+        self._cameras = {modality: _Camera(modality) for modality in Modality}
 
     def reset(self) -> None:
         """Forget the history."""
+        self.problems = {}
+        for camera in self._cameras.values():
+            camera.reset()
 
     def assess(self, pair: Pair) -> tuple[Mode, str]:
         """Return the mode of one pair, and why a camera is not used ('' when both are)."""
-        return assess(pair, self.config)
+        problems = {}
+        for modality, frame in ((Modality.RGB, pair.rgb), (Modality.THERMAL, pair.thermal)):
+            problem = f'no {modality.value} frame'
+            if frame is not None:
+                problem = self._cameras[modality].judge(frame, self.config, self._thermal)
+            if problem:
+                problems[modality] = problem
+        self.problems = problems
+        mode = _MODES[Modality.RGB not in problems, Modality.THERMAL not in problems]
+        return mode, '; '.join(problems.values())
 
 
-def assess(pair: Pair, config: FallbackConfig) -> tuple[Mode, str]:
-    """Decide which cameras of a pair the network should look at.
+class _Camera:
+    """What is remembered of one camera."""
 
-    A camera is used when its frame is there and not blind. RGB is blind when it is dark (its
-    99.5th percentile is at most ``dark_level``) or without contrast (standard deviation below
-    ``min_contrast`` grey levels). Thermal is blind without contrast in units of its own
-    quantisation (1 for counts and grey levels, 0.01 K for temperatures), or without any finite
-    pixel.
+    def __init__(self, modality: Modality) -> None:
+        self._modality = modality
+        self._frozen = FrozenDetector()
+        self.reset()
 
-    Args:
-        pair: One or two frames.
-        config: The thresholds.
+    def reset(self) -> None:
+        self._frozen.reset()
+        self._last_ns: int | None = None
+        self._bad_ns: int | None = None  # stamp of the last bad frame, None = none to recover from
+        self._cause = ''
 
-    Returns:
-        The mode, and why a camera is not used ('' when both are).
-    """
-    rgb_problem = 'no rgb frame' if pair.rgb is None else _rgb_problem(pair.rgb, config)
-    thermal_problem = (
-        'no thermal frame' if pair.thermal is None else _thermal_problem(pair.thermal, config)
-    )
-    mode = {
-        (True, True): Mode.FUSED,
-        (True, False): Mode.RGB_ONLY,
-        (False, True): Mode.THERMAL_ONLY,
-        (False, False): Mode.NONE,
-    }[not rgb_problem, not thermal_problem]
-    return mode, '; '.join(problem for problem in (rgb_problem, thermal_problem) if problem)
+    def judge(self, frame: Frame, config: FallbackConfig, thermal: ThermalConfig) -> str:
+        """Take in a frame; return why it is not to be used, '' when it is."""
+        if self._last_ns is not None and frame.stamp_ns < self._last_ns:
+            self.reset()
+        self._last_ns = frame.stamp_ns
+        problem = self._find_problem(frame, config, thermal)
+        if problem:
+            self._bad_ns, self._cause = frame.stamp_ns, problem
+            return problem
+        if self._bad_ns is None:
+            return ''
+        good_s = (frame.stamp_ns - self._bad_ns) / NS_PER_S
+        if good_s >= config.recover_after_s:
+            self._bad_ns = None
+            return ''
+        return (
+            f'{self._modality.value} recovers: used again after {config.recover_after_s:.2f} s, '
+            f'good for {good_s:.2f} s (was: {self._cause})'
+        )
 
-
-def _sample(pixels: NDArray[Any]) -> NDArray[Any]:
-    stride_y, stride_x = (max(1, side // SAMPLES_PER_SIDE) for side in pixels.shape[:2])
-    return pixels[::stride_y, ::stride_x]
-
-
-def _rgb_problem(frame: Frame, config: FallbackConfig) -> str:
-    sample = _sample(frame.pixels)
-    bright = float(np.percentile(sample, DARK_PERCENTILE))
-    if bright <= config.dark_level:
-        return f'rgb is dark (p99.5 = {bright:.0f} of 255)'
-    contrast = float(sample.std(axis=(0, 1)).max())  # of the best channel: colour is no contrast
-    if contrast < config.min_contrast:
-        return f'rgb has no contrast (standard deviation {contrast:.2f} grey levels)'
-    return ''
-
-
-def _thermal_problem(frame: Frame, config: FallbackConfig) -> str:
-    sample = _sample(frame.pixels)
-    is_temperature = frame.pixels.dtype == np.float32
-    if is_temperature:
-        sample = sample[np.isfinite(sample)]
-        if sample.size == 0:
-            return 'thermal has no finite pixel'
-    contrast = float(sample.std(dtype=np.float64))
-    if contrast / (TEMPERATURE_STEP_K if is_temperature else 1.0) >= config.min_contrast:
-        return ''
-    unit = 'K' if is_temperature else 'counts' if sample.dtype == np.uint16 else 'grey levels'
-    return f'thermal has no contrast (standard deviation {contrast:.3g} {unit})'
+    def _find_problem(self, frame: Frame, config: FallbackConfig, thermal: ThermalConfig) -> str:
+        pixels, is_rgb = frame.pixels, self._modality is Modality.RGB
+        sample = take_sample(pixels)
+        same_s = self._frozen.update(
+            sample.reshape(len(sample), -1),
+            frame.stamp_ns,
+            max_difference=config.frozen_difference,
+            step=quantum_of(pixels),
+        )
+        problem = (
+            find_rgb_problem(pixels, sample, config)
+            if is_rgb
+            else find_thermal_problem(pixels, sample, config, thermal)
+        )
+        if problem or not 0.0 < config.frozen_after_s <= same_s:
+            return problem
+        name, hint = self._modality.value, _FROZEN_HINTS[self._modality]
+        return f'{name} is frozen (same image for {same_s:.2f} s, {hint})'

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgbt_perception.errors import FrameError
+from rgbt_perception.false_colour import REMAP
 from rgbt_perception.types import ByteArray
 
 if TYPE_CHECKING:
@@ -24,13 +25,46 @@ if TYPE_CHECKING:
 
 Buffer = Any  # bytes, bytearray, memoryview, array.array or ndarray of bytes
 
-RGB_CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
-_TO_RGB = {
-    'bgr8': cv2.COLOR_BGR2RGB,
-    'rgba8': cv2.COLOR_RGBA2RGB,
-    'bgra8': cv2.COLOR_BGRA2RGB,
-    'mono8': cv2.COLOR_GRAY2RGB,
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoding:
+    """How 8-bit pixels lie in a message.
+
+    Attributes:
+        channels: Bytes per pixel.
+        code: OpenCV's conversion to R, G, B; None = they are.
+    """
+
+    channels: int
+    code: int | None
+
+
+_BGR = _Encoding(channels=3, code=cv2.COLOR_BGR2RGB)
+_BGRA = _Encoding(channels=4, code=cv2.COLOR_BGRA2RGB)
+_GREY = _Encoding(channels=1, code=cv2.COLOR_GRAY2RGB)
+_UYVY = _Encoding(channels=2, code=cv2.COLOR_YUV2RGB_UYVY)
+_YUYV = _Encoding(channels=2, code=cv2.COLOR_YUV2RGB_YUY2)
+# OpenCV names a Bayer pattern by its second row and column, ROS by its first.
+RGB_ENCODINGS = {
+    'rgb8': _Encoding(channels=3, code=None),
+    'bgr8': _BGR,
+    'rgba8': _Encoding(channels=4, code=cv2.COLOR_RGBA2RGB),
+    'bgra8': _BGRA,
+    'mono8': _GREY,
+    '8UC1': _GREY,
+    '8UC3': _BGR,
+    '8UC4': _BGRA,
+    'bayer_rggb8': _Encoding(channels=1, code=cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': _Encoding(channels=1, code=cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': _Encoding(channels=1, code=cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': _Encoding(channels=1, code=cv2.COLOR_BayerGB2RGB),
+    'yuv422': _UYVY,
+    'uyvy': _UYVY,
+    'yuv422_yuy2': _YUYV,
+    'yuyv': _YUYV,
 }
+# What only thermal cameras send.
+THERMAL_ONLY_ENCODINGS = frozenset({'mono16', '16UC1', '32FC1'})
 
 PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 JPEG_MAGIC = b'\xff\xd8\xff'
@@ -73,7 +107,9 @@ def decode_rgb(  # noqa: PLR0913 - the fields of sensor_msgs/Image
 
     Args:
         data: The bytes of the image, ``step * height`` long.
-        encoding: rgb8, bgr8, rgba8, bgra8 (alpha is dropped) or mono8 (replicated).
+        encoding: One of ``RGB_ENCODINGS``. Alpha is dropped, grey replicated, a Bayer pattern
+            interpolated; 8UC3 and 8UC4 are blue first, as OpenCV programs send them; yuv422 is
+            UYVY, as ROS defines it.
         height: Rows.
         width: Columns.
         step: Bytes per row; may be more than needed (padding at the end of the row).
@@ -86,23 +122,31 @@ def decode_rgb(  # noqa: PLR0913 - the fields of sensor_msgs/Image
     Raises:
         FrameError: If a field does not fit the others or is not supported.
     """
-    channels = RGB_CHANNELS.get(encoding)
-    if channels is None:
+    layout = RGB_ENCODINGS.get(encoding)
+    if layout is None:
+        remedy = 'set the encoding in the camera driver or convert it upstream'
+        if encoding in THERMAL_ONLY_ENCODINGS:
+            remedy = f'the topics look swapped: {REMAP}'
         raise FrameError(
-            f"RGB image has encoding '{encoding}', expected one of {', '.join(RGB_CHANNELS)}; "
-            f'set the encoding in the camera driver or convert it upstream'
+            f"RGB image has encoding '{encoding}', expected one of {', '.join(RGB_ENCODINGS)}; "
+            f'{remedy}'
         )
     check_size('RGB', height, width, max_pixels)
+    if layout.channels == 2 and width % 2:
+        raise FrameError(
+            f"RGB image with encoding '{encoding}' is {width} pixels wide, expected an even "
+            f'number: two pixels share their colour; correct the camera driver'
+        )
     pixels = view_pixels(
         data,
-        shape=(height, width, channels) if channels > 1 else (height, width),
+        shape=(height, width, layout.channels)[: 2 if layout.channels == 1 else 3],
         dtype=np.dtype(np.uint8),
         step=step,
         what=f'RGB image ({encoding}, {width}x{height})',
     )
-    if encoding == 'rgb8':
+    if layout.code is None:
         return pixels
-    return np.asarray(cv2.cvtColor(pixels, _TO_RGB[encoding]), np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, layout.code), np.uint8)
 
 
 def decode_compressed_rgb(data: Buffer, *, format: str, max_pixels: int) -> ByteArray:  # noqa: A002 - name of the message field
@@ -128,7 +172,7 @@ def decode_compressed_rgb(data: Buffer, *, format: str, max_pixels: int) -> Byte
     if header.bits != 8:
         raise FrameError(
             f'compressed RGB image has {header.bits} bits per channel, expected 8; '
-            f'publish 8-bit RGB (are the topics swapped?)'
+            f'publish 8-bit RGB; if this is the thermal camera, the topics are swapped: {REMAP}'
         )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = decode_checked(encoded, flags, header, what='RGB')

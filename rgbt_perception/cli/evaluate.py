@@ -24,7 +24,12 @@ from rgbt_perception.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rgbt_models.card import ModelCard
     from rgbt_perception.evaluate import Evaluation
+    from rgbt_perception.failures import FailureRuns
+    from rgbt_perception.sources import PairSource
 
 SUMMARY = 'measure a model against ground truth'
 
@@ -47,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar='N',
         help='draw the first N pairs',
+    )
+    parser.add_argument(
+        '--failures',
+        action='store_true',
+        help='let each camera fail after half of the pairs, and compare the second half with the '
+        'single-camera modes (takes twice as long)',
     )
     add_pipeline_options(parser)
     add_topic_options(parser)
@@ -82,11 +93,13 @@ def _evaluate(
 
     config = load_pipeline_config(args)
     source = open_source(args.source, config, topics_from(args))
-    pool = PipelinePool.open(with_registration(config, source.registration), scale=scale)
+    config = with_registration(config, source.registration)
+    pool = PipelinePool.open(config, scale=scale, cameras=source.cameras)
     progress = Console(stderr=True)
     num_pairs = len(source) if isinstance(source, Sized) else None
-    evaluation = Evaluation(pool, source.segmentation_classes)
     try:
+        failures = build_failures(source, pool.card) if args.failures else None
+        evaluation = Evaluation(pool, source.segmentation_classes, failures)
         metrics = evaluate_pairs(
             track(source.pairs(), 'evaluating', console=progress, total=num_pairs),
             evaluation,
@@ -96,6 +109,15 @@ def _evaluate(
     finally:
         pool.close()
     return evaluation, metrics
+
+
+def build_failures(source: PairSource, card: ModelCard) -> FailureRuns:
+    """Prepare the runs with failing cameras; a bag is read once to count its pairs."""
+    from rgbt_perception.failures import FailureRuns, STEP_NS
+
+    if isinstance(source, Sized):  # a folder of pairs, which has no stamps
+        return FailureRuns(card, num_pairs=len(source), step_ns=STEP_NS)
+    return FailureRuns(card, num_pairs=sum(1 for _ in source.pairs()))
 
 
 def show_scales(summary: dict[str, Any], console: Any) -> None:
@@ -117,22 +139,47 @@ def show_scales(summary: dict[str, Any], console: Any) -> None:
 
 def show_metrics(metrics: dict[str, Any], console: Any) -> None:
     """Print the metrics as a table."""
-    from rich.table import Table
-
-    names = list(metrics['fused']['AP50'])
-    table = Table(title=f'{metrics["model"]}, {metrics["pairs"]} pairs')
-    for column in ('', *(f'AP50 {name}' for name in names), 'mAP', 'mIoU'):
-        table.add_column(column, justify='left' if not column else 'right')
-    parts = {'all': metrics, **metrics['slices']}
-    for part, values in parts.items():
+    table = _metrics_table(f'{metrics["model"]}, {metrics["pairs"]} pairs', metrics)
+    for part, values in {'all': metrics, **metrics['slices']}.items():
         for variant in ('fused', 'rgb_only', 'thermal_only'):
-            row = values[variant]
-            cells = [row['AP50'].get(name) for name in names] + [row['mAP'], row.get('mIoU')]
             label = variant if part == 'all' else f'{variant}, {part} ({values["pairs"]})'
-            table.add_row(label, *('' if cell is None else f'{cell:.3f}' for cell in cells))
+            _add_row(table, label, values[variant], metrics)
     console.print(table)
+    if 'failures' in metrics:
+        show_failures(metrics, console)
     if metrics['classes_left_out']:
         print(f'classes the model lacks, left out: {", ".join(metrics["classes_left_out"])}')
     for kind, missing in metrics['classes_without_truth'].items():
         if missing:
             print(f'{kind} classes without ground truth, not counted: {", ".join(missing)}')
+
+
+def show_failures(metrics: dict[str, Any], console: Any) -> None:
+    """Print what is left when a camera fails half-way, below the mode it is compared with."""
+    failures = metrics['failures']
+    title = f'cameras failing half-way: the last {failures["pairs"]} pairs'
+    table = _metrics_table(title, metrics)
+    for name, row in failures.items():
+        if isinstance(row, dict):
+            is_intact = 'text' not in row
+            label = name if is_intact else f'{row["text"]} ({name}, as {row["compared_with"]})'
+            _add_row(table, label, row, metrics)
+    console.print(table)
+    for row in failures.values():
+        if isinstance(row, dict) and row.get('unnoticed_pairs'):
+            print(f'{row["text"]}: noticed after {row["unnoticed_pairs"]} pairs')
+
+
+def _metrics_table(title: str, metrics: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in ('', *(f'AP50 {name}' for name in metrics['fused']['AP50']), 'mAP', 'mIoU'):
+        table.add_column(column, justify='left' if not column else 'right')
+    return table
+
+
+def _add_row(table: Table, label: str, row: dict[str, Any], metrics: dict[str, Any]) -> None:
+    cells = [row['AP50'].get(name) for name in metrics['fused']['AP50']]
+    cells += [row['mAP'], row.get('mIoU')]
+    table.add_row(label, *('' if cell is None else f'{cell:.3f}' for cell in cells))

@@ -62,6 +62,57 @@ def test_mono8_is_replicated():
     np.testing.assert_array_equal(decode(grey, 'mono8'), np.repeat(grey[..., None], 3, 2))
 
 
+def test_opencv_type_names_mean_blue_first():
+    bgr = np.ascontiguousarray(RGB[..., ::-1])
+    np.testing.assert_array_equal(decode(bgr, '8UC3'), RGB)
+    bgra = np.concatenate([bgr, np.zeros((2, 3, 1), np.uint8)], 2)
+    np.testing.assert_array_equal(decode(bgra, '8UC4'), RGB)
+    np.testing.assert_array_equal(decode(RGB[..., 0], '8UC1')[..., 2], RGB[..., 0])
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'pattern'),
+    [
+        ('bayer_rggb8', ((0, 1), (1, 2))),
+        ('bayer_bggr8', ((2, 1), (1, 0))),
+        ('bayer_gbrg8', ((1, 2), (0, 1))),
+        ('bayer_grbg8', ((1, 0), (2, 1))),
+    ],
+)
+def test_bayer_pattern_is_read_from_its_first_row(encoding: str, pattern: Any):
+    colour = np.array([200, 90, 30], np.uint8)
+    mosaic = np.tile(colour[np.array(pattern)], (4, 5))
+    pixels = decode(mosaic, encoding)
+    assert pixels.shape == (8, 10, 3)
+    np.testing.assert_array_equal(pixels[2:-2, 2:-2], np.broadcast_to(colour, (4, 6, 3)))
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('yuv422', 'UYVY'), ('uyvy', 'UYVY'), ('yuv422_yuy2', 'YUYV'), ('yuyv', 'YUYV')],
+)
+def test_yuv_is_read_in_its_own_order(encoding: str, order: str):
+    # Y 81, U 90, V 240 is red in BT.601.
+    values = {'Y': 81, 'U': 90, 'V': 240}
+    row = np.array([values[letter] for letter in order * 2], np.uint8)
+    pixels = decode(np.stack([row, row]).reshape(2, 4, 2), encoding)
+    assert pixels.shape == (2, 4, 3)
+    np.testing.assert_allclose(pixels, np.broadcast_to([255, 0, 0], (2, 4, 3)), atol=2)
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'mono8', 'bayer_rggb8'])
+def test_one_pixel_is_an_image(encoding: str):
+    channels = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4}.get(encoding, 1)
+    pixels = np.full((1, 1, channels)[: 2 if channels == 1 else 3], 7, np.uint8)
+    assert decode(pixels, encoding).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bayer_rggb8', 'yuv422'])
+def test_size_is_checked_before_the_data_is_looked_at(encoding: str):
+    with pytest.raises(FrameError, match='16384x16384 = 268435456 pixels, expected at most 1000'):
+        decode(RGB, encoding, height=16_384, width=16_384, step=16_384 * 3)
+
+
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8'])
 def test_padding_at_the_end_of_rows_is_skipped(encoding: str):
     padded = np.full((2, 13), 255, np.uint8)
@@ -86,11 +137,25 @@ def test_image_of_exactly_max_pixels_is_accepted():
     ('changes', 'message'),
     [
         (
-            {'encoding': 'yuv422'},
+            {'encoding': 'bayer_rggb16'},
             (
-                "RGB image has encoding 'yuv422', expected one of rgb8, bgr8, rgba8, bgra8, "
-                'mono8; set the encoding'
+                "RGB image has encoding 'bayer_rggb16', expected one of rgb8, bgr8, rgba8, bgra8, "
+                'mono8, .*; set the encoding in the camera driver'
             ),
+        ),
+        *(
+            (
+                {'encoding': encoding},
+                (
+                    f"RGB image has encoding '{encoding}', expected one of .*; the topics look "
+                    f'swapped: remap rgb/image_raw and thermal/image_raw'
+                ),
+            )
+            for encoding in ('mono16', '16UC1', '32FC1')
+        ),
+        (
+            {'encoding': 'yuv422'},
+            "RGB image with encoding 'yuv422' is 3 pixels wide, expected an even number",
         ),
         (
             {'step': 8},
@@ -212,8 +277,36 @@ def test_png_bomb_is_refused_by_its_header():
 
 def test_16_bit_png_is_no_rgb_image():
     encoded = encode('.png', np.zeros((4, 5), np.uint16))
-    with pytest.raises(FrameError, match='has 16 bits per channel, expected 8'):
+    with pytest.raises(
+        FrameError, match=r'has 16 bits per channel, expected 8; .* the topics are swapped: remap'
+    ):
         decode_compressed_rgb(encoded, format='16UC1; png', max_pixels=2000)
+
+
+@pytest.mark.parametrize(('width', 'height'), [(0, 0), (0, 5), (5, 0)])
+def test_png_of_no_pixels_is_refused(width: int, height: int):
+    encoded = (
+        b'\x89PNG\r\n\x1a\n'
+        + png_chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+        + png_chunk(b'IEND', b'')
+    )
+    with pytest.raises(FrameError, match=f'RGB image is {width}x{height}, expected at least 1x1'):
+        decode_compressed_rgb(encoded, format='png', max_pixels=2000)
+
+
+def test_jpeg_whose_header_claims_a_huge_image_is_refused(monkeypatch: Any):
+    encoded = bytearray(encode('.jpg', SCENE))
+    position = encoded.index(b'\xff\xc0') + 5
+    encoded[position : position + 4] = struct.pack('>HH', 65_500, 65_500)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
+    with pytest.raises(FrameError, match='65500x65500 = 4290250000 pixels, expected at most'):
+        decode_compressed_rgb(bytes(encoded), format='jpeg', max_pixels=33_554_432)
+
+
+def test_one_pixel_files_are_images():
+    for extension in ('.png', '.jpg'):
+        encoded = encode(extension, np.full((1, 1, 3), 9, np.uint8))
+        assert decode_compressed_rgb(encoded, format='', max_pixels=1).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize(
