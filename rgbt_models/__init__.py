@@ -6,7 +6,8 @@ Importing this package needs neither torch nor an engine; ``rgbt_models.build`` 
 
 from rgbt_models.card import list_cards, load_card, ModelCard
 from rgbt_models.errors import CardError, DatasetError, ExportError, RGBTError, WeightsError
-from rgbt_models.normalise import ThermalNormaliser
+from rgbt_models.normalise import ThermalNormaliser, WindowNormaliser
+from rgbt_models.smoothing import SmoothedPercentileNormaliser
 
 __all__ = [
     'CardError',
@@ -14,8 +15,10 @@ __all__ = [
     'ExportError',
     'ModelCard',
     'RGBTError',
+    'SmoothedPercentileNormaliser',
     'ThermalNormaliser',
     'WeightsError',
+    'WindowNormaliser',
     'list_cards',
     'load_card',
 ]

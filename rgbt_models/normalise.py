@@ -3,11 +3,14 @@
 
 Thermal cameras deliver 8-bit tone-mapped grey, 16-bit counts or temperatures, each with its own
 range. The percentile stretch maps any of them to roughly 0..1, so one set of weights serves all.
+Where a robot wants grey levels that do not move with every hot object, there are two more rules:
+a fixed temperature window, and percentiles that follow the scene slowly (``smoothing``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +61,8 @@ class ThermalNormaliser:
         """Stretch one thermal image to about 0..1.
 
         Non-finite pixels (NaN or infinite temperatures) do not count towards the percentiles and
-        become 0. A flat image becomes all 0.
+        become 0. Where both percentiles are the same value, as in a flat scene with one small
+        hot object, the whole range is stretched instead. A flat image becomes all 0.
 
         Args:
             thermal: Image, shape (h, w), any real dtype and unit; only its order matters.
@@ -69,21 +73,102 @@ class ThermalNormaliser:
         Source: ours (percentile stretch); measured best on real pairs against fixed windows.
         """
         values = np.asarray(thermal, dtype=np.float32)
-        finite = np.isfinite(values)
-        all_finite = bool(finite.all())
-        sample = values[::PERCENTILE_STRIDE, ::PERCENTILE_STRIDE]
-        if not all_finite:
-            sample = sample[finite[::PERCENTILE_STRIDE, ::PERCENTILE_STRIDE]]
+        finite = find_finite(values)
+        sample = sample_finite(values, finite)
         if sample.size == 0:
             return np.zeros_like(values)
+        low, high = self.limits_of(sample)
+        if not high > low:
+            rest = values if finite is None else values[finite]
+            low, high = float(rest.min()), float(rest.max())
+        return self.stretch(values, finite, low=low, high=high)
+
+    def limits_of(self, sample: FloatArray) -> tuple[float, float]:
+        """Return the two percentiles of finite values, at least one of them."""
         low, high = np.percentile(sample, (self.low_percentile, self.high_percentile))
+        return float(low), float(high)
+
+    def stretch(
+        self, values: FloatArray, finite: NDArray[np.bool_] | None, *, low: float, high: float
+    ) -> FloatArray:
+        """Map ``low`` to 0 and ``high`` to 1, linearly, and clip.
+
+        Args:
+            values: Image, shape (h, w), float32.
+            finite: Mask of the same shape, True = finite; None when all are.
+            low: Value shown as 0.
+            high: Value shown as 1; where it is not above ``low`` all becomes 0.
+
+        Returns:
+            Image, shape (h, w), float32 in ``[min_value, max_value]``, 0 where not finite.
+        """
         if not high > low:
             return np.zeros_like(values)
         stretched: FloatArray = (values - np.float32(low)) / np.float32(high - low)
         np.clip(stretched, self.min_value, self.max_value, out=stretched)
-        if not all_finite:
+        if finite is not None:
             stretched[~finite] = 0.0
         return stretched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowNormaliser:
+    """Fixed temperature window: a temperature has the same grey level in every image.
+
+    Attributes:
+        low_c: Temperature mapped to 0, degrees C.
+        high_c: Temperature mapped to 1, degrees C.
+        rule: Gives the clip values; its percentiles are not used.
+    """
+
+    low_c: float
+    high_c: float
+    rule: ThermalNormaliser
+
+    def __post_init__(self) -> None:
+        """Check the order of the temperatures.
+
+        Raises:
+            CardError: If the window is empty or not finite.
+        """
+        is_finite = math.isfinite(self.low_c) and math.isfinite(self.high_c)
+        if not is_finite or not self.low_c < self.high_c:
+            raise CardError(
+                f'thermal window is {self.low_c}..{self.high_c} C; expected finite low < high; '
+                f'correct the window'
+            )
+
+    def __call__(self, temperature_c: FloatArray) -> FloatArray:
+        """Map temperatures to about 0..1.
+
+        Args:
+            temperature_c: Image, shape (h, w), float32, degrees C; NaN = invalid.
+
+        Returns:
+            Image, shape (h, w), float32 in the clip values of ``rule``, 0 where not finite.
+        """
+        values = np.asarray(temperature_c, np.float32)
+        return self.rule.stretch(values, find_finite(values), low=self.low_c, high=self.high_c)
+
+
+def find_finite(values: FloatArray) -> NDArray[np.bool_] | None:
+    """Return where values are finite, or None when all are."""
+    finite = np.isfinite(values)
+    return None if finite.all() else finite
+
+
+def sample_finite(values: FloatArray, finite: NDArray[np.bool_] | None) -> FloatArray:
+    """Return the pixels that percentiles are taken on: every third row and column.
+
+    Args:
+        values: Image, shape (h, w), float32.
+        finite: Mask of the same shape, True = finite; None when all are.
+
+    Returns:
+        The finite ones; shape (h', w'), or (n,) when some are left out; may be empty.
+    """
+    sample = values[::PERCENTILE_STRIDE, ::PERCENTILE_STRIDE]
+    return sample if finite is None else sample[finite[::PERCENTILE_STRIDE, ::PERCENTILE_STRIDE]]
 
 
 def standardise(image: FloatArray, mean: tuple[float, ...], std: tuple[float, ...]) -> FloatArray:

@@ -180,6 +180,9 @@ def _draw_boxes(picture: ByteArray, result: Result, card: ModelCard) -> None:
         )  # readable on any image
         cv2.rectangle(picture, *corners, color, thickness, cv2.LINE_AA)
         text, size = f'{name} {detections.scores[index]:.2f}', scale * 0.34
+        max_c = float(result.temperatures.max_c[index])
+        if math.isfinite(max_c):
+            text = f'{name} {max_c:.0f} C {detections.scores[index]:.2f}'
         if cv2.getTextSize(text, _FONT, size, 1)[0][0] > 1.6 * (x1 - x0):
             text = f'{detections.scores[index]:.2f}'  # in a crowd the colour names the class
         _draw_chip(picture, text, (x0, y0), color, size)

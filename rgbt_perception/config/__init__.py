@@ -21,9 +21,10 @@ from rgbt_perception.config.processing import (
     ModelConfig,
     OutputConfig,
 )
-from rgbt_perception.config.settings import Setting, setting_of
+from rgbt_perception.config.settings import Setting, setting_of, shown
 from rgbt_perception.config.tree import (
     build_config,
+    change_config,
     describe_unknown,
     flatten,
     group_types,
@@ -45,9 +46,11 @@ __all__ = [
     'SyncConfig',
     'ThermalConfig',
     'build_config',
+    'change_config',
     'describe_unknown',
     'flatten',
     'group_types',
     'load_config',
     'setting_of',
+    'shown',
 ]

@@ -129,7 +129,7 @@ class ThermalConfig(Group):
     )
     time_constant_s: float = setting(
         5.0,
-        'Normaliser percentile: how slowly the range follows the scene, s.',
+        'Normaliser percentile: how slowly the range follows the scene, s; 0 = every frame alone.',
         ge=0.0,
         le=3600.0,
         live=True,
@@ -146,10 +146,10 @@ class ThermalConfig(Group):
     )
 
     def __post_init__(self) -> None:
-        """Check that the window is not empty and the linear reading has a slope.
+        """Check that the window is not empty, and that the reading can give temperatures.
 
         Raises:
-            ConfigError: If a value is out of bounds, or one of these two is wrong.
+            ConfigError: If a value is out of bounds, or two do not go together.
         """
         super(ThermalConfig, self).__post_init__()
         if not self.window_low_c < self.window_high_c:
@@ -159,6 +159,11 @@ class ThermalConfig(Group):
             )
         if self.linear_gain == 0.0:
             raise ConfigError('linear_gain is 0, expected degrees Celsius per count; correct it')
+        if self.reading == 'tlinear_10mk' and self.signal_bits < 15:
+            raise ConfigError(
+                f"signal_bits is {self.signal_bits} with reading 'tlinear_10mk', expected 15 or "
+                f'16: {self.signal_bits} bits of 0.01 K end below -100 C; correct one'
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,14 +87,16 @@ class FallbackConfig(Group):
     )
     max_saturated: float = setting(
         0.6,
-        'A camera is blind when more than this share of its pixels is at the top of the range.',
+        'A camera is blind when more than this share of its pixels is at the top of the range '
+        '(thermal.signal_bits).',
         ge=0.0,
         le=1.0,
         live=True,
     )
     frozen_after_s: float = setting(
         0.25,
-        'A camera that repeats the same image for this long is frozen, s; 0 = never.',
+        'A camera that repeats the same image for this long is frozen, s; 0 = never, as for '
+        'simulated cameras without noise.',
         ge=0.0,
         le=60.0,
         live=True,
@@ -108,7 +110,7 @@ class FallbackConfig(Group):
     )
     recover_after_s: float = setting(
         0.3,
-        'A camera that was blind or frozen is used again when it was good for this long, s.',
+        'A camera that was blind or frozen is used again this long after its last bad frame, s.',
         ge=0.0,
         le=60.0,
         live=True,
@@ -147,7 +149,7 @@ class DiagnosticsConfig(Group):
     max_thermal_hz: float = setting(
         0.0, 'A higher thermal rate is warned of, Hz; 0 = no bound.', ge=0.0, le=1000.0, live=True
     )
-    rate_tolerance: float = setting(
+    rate_slack: float = setting(
         0.1, 'Rates may miss their bounds by this share.', ge=0.0, le=1.0, live=True
     )
     max_stamp_age_s: float = setting(

@@ -13,6 +13,9 @@ from typing import Any, get_type_hints
 
 from rgbt_perception.errors import ConfigError
 
+MAX_SHOWN = 200  # characters of a value in a message
+_TYPE_HINTS: dict[type, dict[str, Any]] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -56,19 +59,32 @@ def setting_of(item: dataclasses.Field[Any]) -> Setting:
     return described
 
 
+def type_hints(kind: type) -> dict[str, Any]:
+    """Return the resolved types of the fields of a dataclass; resolving them takes long."""
+    if kind not in _TYPE_HINTS:
+        _TYPE_HINTS[kind] = get_type_hints(kind)
+    return _TYPE_HINTS[kind]
+
+
+def shown(value: object) -> str:
+    """Return a value as it appears in a message: in full, unless it is very long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
+
+
 def _check_value(name: str, value: Any, kind: Any, described: Setting) -> None:
     expected = _expected(value, kind, described)
     if expected:
-        raise ConfigError(f'{name} is {value!r}, expected {expected}')
+        raise ConfigError(f'{name} is {shown(value)}, expected {expected}')
     if described.choices and value not in described.choices:
         raise ConfigError(
-            f'{name} is {value!r}, expected one of {", ".join(described.choices)}; choose one'
+            f'{name} is {shown(value)}, expected one of {", ".join(described.choices)}; choose one'
         )
     low, high = described.ge, described.le
     numbers = value if isinstance(value, tuple) else () if kind in (str, bool) else (value,)
     if any((low is not None and x < low) or (high is not None and x > high) for x in numbers):
         bounds = f'{"-inf" if low is None else low}..{"inf" if high is None else high}'
-        raise ConfigError(f'{name} is {value!r}, expected a value in {bounds}; correct it')
+        raise ConfigError(f'{name} is {shown(value)}, expected a value in {bounds}; correct it')
 
 
 def _expected(value: Any, kind: Any, described: Setting) -> str:
@@ -97,6 +113,6 @@ class Group:
     """Base of the settings groups: checks types, bounds and choices when built."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = type_hints(type(self))
         for item in fields(self):
             _check_value(item.name, getattr(self, item.name), hints[item.name], setting_of(item))

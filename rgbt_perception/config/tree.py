@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 import difflib
-from typing import Any, get_type_hints, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from rgbt_perception.config.inputs import (
     InputConfig,
@@ -22,8 +23,10 @@ from rgbt_perception.config.processing import (
     ModelConfig,
     OutputConfig,
 )
+from rgbt_perception.config.settings import shown, type_hints
 from rgbt_perception.errors import ConfigError
 
+MAX_NAME = 100  # characters of a name that are compared with the known ones
 GroupT = TypeVar('GroupT')
 
 
@@ -45,7 +48,7 @@ class PerceptionConfig:
 
 def group_types() -> dict[str, type]:
     """Return the settings groups by name, in order of declaration."""
-    hints = get_type_hints(PerceptionConfig)
+    hints = type_hints(PerceptionConfig)
     return {item.name: hints[item.name] for item in fields(PerceptionConfig)}
 
 
@@ -81,15 +84,40 @@ def build_config(values: Mapping[str, Any]) -> PerceptionConfig:
     return PerceptionConfig(**built)
 
 
+def change_config(config: PerceptionConfig, values: Mapping[str, Any]) -> PerceptionConfig:
+    """Return the settings with some of them changed, checked together.
+
+    Args:
+        config: The settings so far.
+        values: New values by dotted name; lists are accepted for tuples.
+
+    Raises:
+        ConfigError: As ``build_config``.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for dotted, value in values.items():
+        group, _, name = dotted.partition('.')
+        if not hasattr(getattr(config, group, None), name):
+            raise ConfigError(describe_unknown(dotted, flatten(config)))
+        groups.setdefault(group, {})[name] = tuple(value) if isinstance(value, list) else value
+    return replace(
+        config,
+        **{
+            group: _build_group(group, partial(replace, getattr(config, group)), group_values)
+            for group, group_values in groups.items()
+        },
+    )
+
+
 def describe_unknown(name: str, known: Mapping[str, Any]) -> str:
     """Return the sentence for a setting that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name[:MAX_NAME], known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f'known groups: {", ".join(group_types())}'
-    return f"unknown parameter '{name}'; expected one of the documented parameters; {hint}"
+    return f'unknown parameter {shown(name)}; expected one of the documented parameters; {hint}'
 
 
-def _build_group(name: str, kind: type[GroupT], values: dict[str, Any]) -> GroupT:
+def _build_group(name: str, build: Callable[..., GroupT], values: dict[str, Any]) -> GroupT:
     try:
-        return kind(**values)
+        return build(**values)
     except ConfigError as error:
         raise ConfigError(f'{name}.{error}') from None

@@ -194,20 +194,24 @@ class Diagnostics:
     def _input_status(
         self, modality: Modality, now_ns: int, facts: NodeFacts, pipeline: Pipeline
     ) -> DiagnosticStatus:
-        notes = []
+        monitor = self._inputs[modality]
+        notes: list[Finding] = []
+        values: dict[str, str] = {}
         if modality is Modality.THERMAL:
             notes = [
                 Finding(WARN, pipeline.scaler.problem),
                 temperature_finding(self._last, pipeline.card, self.config.thermal),
             ]
+            if monitor.newest is not None:
+                values['reading'] = pipeline.radiometry.describe(monitor.newest.pixels)
         input_facts = InputFacts(
             num_publishers=facts.num_publishers[modality],
             clock_ns=facts.clock_ns,
             is_enabled=facts.is_enabled,
             problem=pipeline.health.problems.get(modality, ''),
             notes=tuple(notes),
+            values=values,
         )
-        monitor = self._inputs[modality]
         return monitor.status(now_ns, input_facts, self.config, node_name=self._node_name)
 
     def _sync_status(

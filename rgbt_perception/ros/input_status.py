@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rgbt_perception.ros.messages import build_status
@@ -46,7 +46,8 @@ class InputFacts:
         clock_ns: Node clock minus the monotonic clock, nanoseconds.
         is_enabled: False while ``~/enable`` has switched the inputs off.
         problem: Why the camera is not used though its frames arrive, '' when it is.
-        notes: What else is known, e.g. how thermal values are read.
+        notes: Further verdicts.
+        values: Further key-values.
     """
 
     num_publishers: int
@@ -54,6 +55,7 @@ class InputFacts:
     is_enabled: bool = True
     problem: str = ''
     notes: tuple[Finding, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)
 
 
 class InputMonitor:
@@ -119,7 +121,7 @@ class InputMonitor:
             now_ns,
             min_hz=getattr(limits, f'min_{name}_hz'),
             max_hz=getattr(limits, f'max_{name}_hz'),
-            tolerance=limits.rate_tolerance,
+            slack=limits.rate_slack,
             remedy=RATE_REMEDY.format(bound=f'min_{name}_hz or diagnostics.max_{name}_hz'),
         )
         stamps, stamp_values = self._stamps.run(
@@ -130,7 +132,8 @@ class InputMonitor:
         )
         rate_hz = self._num_new / max((now_ns - self._reported_ns) / NS_PER_S, 1e-3)
         verdict = self._verdict(now_ns, facts, config, frequency, stamps, rate_hz)
-        values = self._values(now_ns, facts, rate_hz) | frequency_values | stamp_values
+        values = self._values(now_ns, facts, rate_hz) | facts.values
+        values |= frequency_values | stamp_values
         self._num_new = self._num_new_lost = 0
         self._new_problems.clear()
         self._reported_ns = now_ns

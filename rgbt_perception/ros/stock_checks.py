@@ -61,7 +61,7 @@ class FrequencyCheck:
         self.num_events += 1
 
     def run(
-        self, now_ns: int, *, min_hz: float, max_hz: float, tolerance: float, remedy: str
+        self, now_ns: int, *, min_hz: float, max_hz: float, slack: float, remedy: str
     ) -> tuple[Finding, dict[str, str]]:
         """Judge the rate; the oldest report leaves the window.
 
@@ -69,7 +69,7 @@ class FrequencyCheck:
             now_ns: Time, nanoseconds.
             min_hz: Lowest rate, 0 = no bound.
             max_hz: Highest rate, 0 = no bound.
-            tolerance: Share by which a bound may be missed.
+            slack: Share by which a bound may be missed.
             remedy: What to do when the rate is out of bounds.
         """
         since_ns, num_before = self._marks[0]
@@ -77,8 +77,8 @@ class FrequencyCheck:
         num_events = self.num_events - num_before
         window_s = max((now_ns - since_ns) / NS_PER_S, 1e-3)
         rate_hz = num_events / window_s
-        lowest_hz = min_hz * (1.0 - tolerance)
-        highest_hz = max_hz * (1.0 + tolerance) if max_hz > 0.0 else math.inf
+        lowest_hz = min_hz * (1.0 - slack)
+        highest_hz = max_hz * (1.0 + slack) if max_hz > 0.0 else math.inf
         finding = Finding(OK, 'Desired frequency met')
         if num_events == 0:
             finding = Finding(ERROR, 'No events recorded.')

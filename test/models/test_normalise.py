@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rgbt_models.errors import CardError
-from rgbt_models.normalise import standardise, ThermalNormaliser
+from rgbt_models.normalise import standardise, ThermalNormaliser, WindowNormaliser
 
 FULL = ThermalNormaliser(low_percentile=0.0, high_percentile=100.0, min_value=-0.1, max_value=1.3)
 
@@ -108,3 +108,34 @@ def test_standardise_works_channel_by_channel_and_puts_channels_first():
     assert (out.shape, out.dtype, out.flags.c_contiguous) == ((3, 2, 3), np.float32, True)
     np.testing.assert_allclose(out[:, 1, 2], [1.0, 1.0, 1.0], atol=1e-6)
     np.testing.assert_allclose(out[:, 0, 0], [-0.25, -0.4, -0.5], atol=1e-6)
+
+
+def test_a_small_hot_object_in_a_flat_scene_is_shown():
+    # 4 of 3072 pixels, one of them looked at: both percentiles are those of the background.
+    image = np.full((48, 64), 29_315, np.uint16)
+    image[9:11, 12:14] = 31_315
+    expected = np.zeros((48, 64), np.float32)
+    expected[9:11, 12:14] = 1.0
+    np.testing.assert_array_equal(ThermalNormaliser()(image), expected)
+
+
+def test_a_small_hot_object_between_the_looked_at_pixels_and_nan_is_shown():
+    image = np.full((48, 64), 20.0, np.float32)
+    image[10, 13], image[20, 20] = 40.0, np.nan
+    stretched = ThermalNormaliser()(image)
+    assert stretched[10, 13] == 1.0
+    assert np.count_nonzero(stretched) == 1
+
+
+def test_a_window_gives_a_temperature_the_same_level_in_every_scene():
+    window = WindowNormaliser(low_c=10.0, high_c=50.0, rule=ThermalNormaliser())
+    image = np.array([[10.0, 20.0, 50.0, np.nan], [58.0, 500.0, -20.0, np.inf]], np.float32)
+    expected = [[0.0, 0.25, 1.0, 0.0], [1.2, 1.3, -0.1, 0.0]]
+    np.testing.assert_allclose(window(image), expected, atol=1e-6)
+    np.testing.assert_array_equal(window(image[:1]), window(image)[:1])
+
+
+@pytest.mark.parametrize(('low', 'high'), [(20.0, 20.0), (30.0, 20.0), (float('nan'), 20.0)])
+def test_an_empty_window_is_refused(low, high):
+    with pytest.raises(CardError, match=f'window is {low}..{high} C; expected finite low < high'):
+        WindowNormaliser(low_c=low, high_c=high, rule=ThermalNormaliser())

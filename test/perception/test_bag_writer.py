@@ -15,8 +15,10 @@ from rgbt_perception.bag_messages import (
     LABEL_INFO,
 )
 from rgbt_perception.bag_writer import BagWriter
+from rgbt_perception.config import ThermalConfig
 from rgbt_perception.errors import BagError
 from rgbt_perception.frames import stamp_of
+from rgbt_perception.temperature_status import temperature_texts
 
 # The hashes that ROS itself computes for vision_msgs 4.1.1.
 DETECTION_ARRAY_HASH = 'RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968'
@@ -89,3 +91,23 @@ def test_results_carry_the_header_centre_and_size(tmp_path):
     np.testing.assert_array_equal(mask.data.reshape(4, 6), result.label_map)
     assert mdi.status[0].level == 1
     assert {x.key: x.value for x in mdi.status[0].values} == {'mode': 'fused', 'mdi': '0.2'}
+
+
+def test_temperatures_are_one_status_per_detection(tmp_path):
+    result = build_result()
+    texts = temperature_texts(result, ('person', 'car', 'bicycle'), ThermalConfig(hot_spot_c=36.0))
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.write_temperatures(texts, result.pair.reference, 6)
+        writer.write_temperatures([], result.pair.reference, 7)
+    with BagReader(tmp_path / 'bag') as reader:
+        (_, _, message), (_, _, empty) = reader.messages('/perception/temperatures')
+    assert stamp_of(message.header) == RGB_STAMP_NS
+    assert message.header.frame_id == 'rgb_optical_frame'
+    assert [status.level for status in message.status] == [1, 0]
+    assert {status.name for status in message.status} == {'perception: temperature'}
+    values = [{x.key: x.value for x in status.values} for status in message.status]
+    assert [(item['class'], item['max_c']) for item in values] == [
+        ('person', '36.50'),
+        ('bicycle', 'nan'),
+    ]
+    assert empty.status == []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rgbt_models.card import ModelCard
+from rgbt_perception import overlay
 from rgbt_perception.config import build_config, RegistrationConfig
 from rgbt_perception.overlay import (
     class_color,
@@ -22,7 +24,7 @@ from rgbt_perception.overlay import (
 )
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.registration import Registration
-from rgbt_perception.types import Pair, Result
+from rgbt_perception.types import Pair, Result, Temperatures
 
 SIZE = (240, 320)
 
@@ -157,3 +159,24 @@ def test_result_without_a_camera_can_be_drawn(card: ModelCard):
 def test_one_pixel_image_can_be_drawn(card: ModelCard):
     pair = Pair(rgb=rgb_frame(size_hw=(1, 1)), thermal=None)
     assert draw_side_by_side(run(card, pair), card).shape == (1, 2, 3)
+
+
+def test_the_highest_temperature_stands_beside_the_class_when_it_is_known(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+):
+    written: list[str] = []
+    write = overlay._write
+    monkeypatch.setattr(
+        overlay,
+        '_write',
+        lambda picture, text, *args: (written.append(text), write(picture, text, *args)),
+    )
+    result = run(card, good_pair())
+    for max_c in (36.6, np.nan):
+        values = np.full(1, max_c, np.float32)
+        temperatures = Temperatures(min_c=values, mean_c=values, max_c=values)
+        draw_overlay(replace(result, temperatures=temperatures), card)
+    assert [text for text in written if text.startswith('person')] == [
+        'person 37 C 0.90',
+        'person 0.90',
+    ]

@@ -51,7 +51,7 @@ def test_network_sees_only_what_the_mode_uses(tmp_path: Path):
         Pair(rgb=rgb_frame(), thermal=None),
         Pair(rgb=None, thermal=thermal_frame()),
         Pair(rgb=rgb_frame(value=0), thermal=thermal_frame()),
-        Pair(rgb=rgb_frame(), thermal=thermal_frame(value=0)),
+        Pair(rgb=rgb_frame(NS_PER_S), thermal=thermal_frame(NS_PER_S, value=0)),
     ]
     results = [pipeline.run(pair) for pair in pairs]
     assert [result.mode for result in results] == [
@@ -212,3 +212,60 @@ def test_thermal_alone_is_its_own_reference_grid(tmp_path: Path):
     batch = engine.batches[0]
     assert batch.source_hw == (64, 80)
     assert batch.thermal[0, 0, 0, 39] < batch.thermal[0, 0, 0, 40]
+
+
+def test_thermal_settings_change_between_two_pairs(tmp_path: Path):
+    engine = FakeEngine()
+    pipeline = build_pipeline(tmp_path, engine, **{'thermal.reading': 'tlinear_10mk'})
+    window = {
+        'thermal.reading': 'tlinear_10mk',
+        'thermal.normaliser': 'window',
+        'thermal.window_low_c': 10.0,
+        'thermal.window_high_c': 40.0,
+    }
+    thermal = thermal_frame(size_hw=(64, 80))  # counts of 29,000 to 30,000: 16.85 to 26.85 C
+    result = pipeline.run(Pair(rgb=None, thermal=thermal))
+    pipeline.reconfigure(build_config(window))
+    pipeline.run(Pair(rgb=None, thermal=thermal))
+    card_image, window_image = (batch.thermal[0, 0] * 0.25 + 0.4 for batch in engine.batches)
+    assert card_image.max() == pytest.approx(1.0, abs=0.02)
+    assert window_image.max() == pytest.approx(16.85 / 30.0, abs=0.01)
+    assert window_image.min() == pytest.approx(6.85 / 30.0, abs=0.01)
+    assert 16.85 <= result.temperatures.min_c[0] < result.temperatures.max_c[0] <= 26.85
+
+
+def test_swapped_bytes_are_put_right_for_network_and_result(tmp_path: Path):
+    good = thermal_frame(size_hw=(64, 80))
+    good.pixels[:] += np.arange(80, dtype=np.uint16) * 20
+    wrong = dataclasses.replace(good, pixels=good.pixels.byteswap())
+    batches = []
+    for thermal, is_byte_swapped in ((good, False), (wrong, True)):
+        engine = FakeEngine()
+        settings = {'thermal.is_byte_swapped': is_byte_swapped}
+        pair = Pair(rgb=rgb_frame(), thermal=thermal)
+        result = build_pipeline(tmp_path, engine, **settings).run(pair)
+        assert result.mode is Mode.FUSED
+        np.testing.assert_array_equal(result.pair.thermal.pixels, good.pixels)
+        batches.append(engine.batches[0])
+    np.testing.assert_array_equal(batches[0].thermal, batches[1].thermal)
+
+
+def test_swapped_bytes_that_were_not_announced_name_the_setting(tmp_path: Path):
+    thermal = thermal_frame(size_hw=(64, 80))
+    thermal.pixels[:] += np.arange(80, dtype=np.uint16) * 20
+    pair = Pair(
+        rgb=rgb_frame(), thermal=dataclasses.replace(thermal, pixels=thermal.pixels.byteswap())
+    )
+    result = build_pipeline(tmp_path, FakeEngine()).run(pair)
+    assert result.mode is Mode.RGB_ONLY
+    assert 'set thermal.is_byte_swapped to true' in result.mode_reason
+
+
+def test_reset_forgets_which_camera_was_blind(tmp_path: Path):
+    pipeline = build_pipeline(tmp_path, FakeEngine())
+    assert pipeline.run(Pair(rgb=rgb_frame(value=0), thermal=thermal_frame())).mode is (
+        Mode.THERMAL_ONLY
+    )
+    assert pipeline.run(build_pair(1000)).mode is Mode.THERMAL_ONLY  # not yet
+    pipeline.reset()
+    assert pipeline.run(build_pair(1000)).mode is Mode.FUSED

@@ -146,3 +146,20 @@ def test_failing_network_ends_the_replay_with_its_own_error(tmp_path):
     bag = write_bag(tmp_path / 'bag')
     with BagReader(bag) as reader, pytest.raises(EngineError, match='gave NaN'):
         replay_to_folder(reader, build_pipeline(tmp_path, engine), tmp_path / 'out')
+
+
+def test_temperatures_of_each_detection_are_in_the_lines_and_in_the_bag(tmp_path):
+    settings = {'thermal.reading': 'tlinear_10mk', 'thermal.hot_spot_c': 1.0}
+    write_results(tmp_path, tmp_path / 'out', **settings)
+    lines = [json.loads(x) for x in (tmp_path / 'out/results.jsonl').read_text().splitlines()]
+    ((low, mean, high),) = lines[0]['temperatures_c']
+    assert low < mean < high
+    assert round(mean, 2) == mean
+    assert lines[3]['temperatures_c'] == [[None, None, None]]  # RGB alone
+    with BagReader(tmp_path / 'out/results') as reader:
+        found = [message for _, _, message in reader.messages('/perception/temperatures')]
+    assert [stamp_of(x.header) for x in found] == [FIRST_NS + i * STEP_NS for i in range(5)]
+    assert [x.status[0].level for x in found] == [int(high > 1.0)] * 3 + [0, int(high > 1.0)]
+    values = {x.key: x.value for x in found[0].status[0].values}
+    assert float(values['max_c']) == pytest.approx(high)
+    assert (values['class'], values['index']) == ('person', '0')

@@ -29,6 +29,7 @@ PIPELINE = SimpleNamespace(
     engine=SimpleNamespace(backend='onnx', device='cpu', precision='fp32', state=EngineState()),
     input_hw=(384, 512),
     scaler=SimpleNamespace(problem=''),
+    radiometry=SimpleNamespace(describe=lambda pixels: f'counts of {pixels.dtype}'),
     health=SimpleNamespace(problems={}),
     registration=SimpleNamespace(problem=''),
 )
@@ -90,6 +91,7 @@ def test_a_healthy_second(diagnostics):
     assert found['rgb input'].hardware_id == 'rgb_optical_frame'
     assert values(found['rgb input'])['age_s'] == '0.250'
     assert found['thermal input'].message == '4.0 Hz, 5x3 uint16'
+    assert values(found['thermal input'])['reading'] == 'counts of uint16'
     assert values(found['synchronisation'])['mean_skew_ms'] == '7.250'
     assert values(found['inference'])['latency_p50_ms'] == '24.75'
     assert values(found['inference'])['infer_mean_ms'] == '20.25'

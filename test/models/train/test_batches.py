@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
+from fakes import build_card, FakeEngine
 from made_models import painted_sample, write_shard
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.train.batches import collate, draw_batch, iterate_batches
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.pool import SamplePool
+from rgbt_perception.config import build_config
+from rgbt_perception.pipeline import Pipeline
+from rgbt_perception.types import Frame, Modality, Pair
 
 CONFIG = TrainConfig(
     size_hws=((64, 96), (96, 64)),
@@ -97,3 +102,19 @@ def test_an_error_while_preparing_reaches_the_consumer(pool, monkeypatch):
     monkeypatch.setattr('rgbt_models.train.batches.draw_batch', fail)
     with pytest.raises(OSError, match='disk gone'):
         next(iterate_batches(pool, np.random.default_rng(0), CONFIG))
+
+
+def test_the_robot_gives_the_network_the_bits_that_training_gave_it(tmp_path):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(28_000, 31_000, (96, 128)).astype(np.uint16)
+    sample = replace(painted_sample((30, 30, 60, 90)), thermal=counts)
+    trained = collate([sample], TrainConfig(thermal_mean=0.4, thermal_std=0.25))  # as the card
+    engine = FakeEngine()
+    card = build_card(tmp_path, input_hw=(96, 128))
+    frames = (
+        Frame(pixels=pixels, stamp_ns=1, frame_id=modality.value, modality=modality)
+        for pixels, modality in ((sample.rgb, Modality.RGB), (counts, Modality.THERMAL))
+    )
+    pair = Pair(rgb=next(frames), thermal=next(frames))
+    Pipeline(card=card, engine=engine, config=build_config({})).run(pair)
+    np.testing.assert_array_equal(engine.batches[0].thermal, trained.thermal.numpy())
