@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives a Pairer with stamps in milliseconds."""
+"""Drives a pairer with stamps in milliseconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rgbt_perception.config import FallbackConfig, SyncConfig
-from rgbt_perception.sync import Pairer
+from rgbt_perception.sync import build_pairer
 from rgbt_perception.types import Frame, Modality, Pair
 
 MS = 1_000_000
@@ -33,11 +33,15 @@ def thermal(stamp_ms: float) -> Frame:
 
 
 class Feed:
-    """Drives a Pairer in milliseconds and checks its books after every call."""
+    """Drives a pairer in milliseconds and checks its books after every call."""
 
     def __init__(self, *, missing_after_s: float = 0.5, **sync: Any) -> None:
-        self.pairer = Pairer(SyncConfig(**sync), FallbackConfig(missing_after_s=missing_after_s))
+        self.pairer = build_pairer(
+            SyncConfig(**sync), FallbackConfig(missing_after_s=missing_after_s)
+        )
         self.pairs: list[tuple[float | None, float | None]] = []
+        self.ready: list[Pair] = []
+        self._used: dict[int, Frame] = {}  # a frame may be in several pairs with latest and hold
 
     def _take(self, pairs: list[Pair]) -> list[tuple[float | None, float | None]]:
         new = [
@@ -48,7 +52,11 @@ class Feed:
             for pair in pairs
         ]
         self.pairs += new
-        num_paired = sum((a is not None) + (b is not None) for a, b in self.pairs)
+        self.ready += pairs
+        for pair in pairs:
+            frames = [frame for frame in (pair.rgb, pair.thermal) if frame is not None]
+            self._used.update({id(frame): frame for frame in frames})
+        num_paired = len(self._used)
         num_dropped = sum(self.pairer.dropped.values())
         assert sum(self.pairer.received.values()) == (
             num_paired + num_dropped + self.pairer.num_waiting

@@ -35,6 +35,17 @@ def test_bag_loop_keeps_every_pair_of_both_passes(num_left_over: int):
     assert len(feed.fused) == 600
 
 
+def test_bag_loop_after_ten_frames_without_partner_of_each_camera_keeps_every_pair():
+    feed = Feed()
+    feed.run(_bag(300, 300, start_ms=1000, received_ms=50_000))
+    left_over = [(60_100 + k, rgb(11_500 + k * 100 / 3)) for k in range(10)]
+    left_over += [(60_200 + k, thermal(13_500 + k * 100 / 3)) for k in range(10)]
+    feed.run(left_over)
+    feed.run(_bag(300, 300, start_ms=1000, received_ms=60_300))
+    feed.flush()
+    assert len(feed.fused) == 600
+
+
 @pytest.mark.parametrize('late', [Modality.RGB, Modality.THERMAL])
 def test_cameras_may_jump_back_at_different_moments(late: Modality):
     # The late camera sends five more old frames after the other one has started over.
@@ -123,12 +134,40 @@ def test_thermal_arriving_after_its_rgb_went_out_is_late():
     assert feed.pairer.dropped[DropReason.LATE] == 10
 
 
-def test_full_queue_loses_its_oldest_frame():
+def test_full_queue_lets_its_oldest_rgb_frame_go_alone():
     feed = Feed(queue_size=2, max_wait_s=10.0, missing_after_s=60.0)
     for stamp_ms in (1000, 1033, 1066):
         feed.push(rgb(stamp_ms))
-    assert feed.pairer.dropped == {DropReason.QUEUE_FULL: 1}
+    assert feed.pairs == [(1000, None)]
     assert feed.flush() == [(1033, None), (1066, None)]
+    assert not feed.pairer.dropped
+
+
+def test_full_queue_loses_its_oldest_rgb_frame_where_unmatched_ones_are_dropped():
+    feed = Feed(queue_size=2, max_wait_s=10.0, missing_after_s=60.0, unmatched='drop')
+    for stamp_ms in (1000, 1033, 1066):
+        feed.push(rgb(stamp_ms))
+    assert feed.pairer.dropped == {DropReason.QUEUE_FULL: 1}
+    assert feed.pairer.num_waiting == 2
+
+
+def test_full_queue_loses_its_oldest_thermal_frame():
+    feed = Feed(queue_size=2, max_wait_s=10.0, missing_after_s=60.0)
+    for stamp_ms in (1000, 1033, 1066):
+        feed.push(thermal(stamp_ms))
+    assert feed.pairer.dropped == {DropReason.QUEUE_FULL: 1}
+    assert feed.push(rgb(1033)) == [(1033, 1033)]
+
+
+def test_thermal_far_behind_does_not_silence_a_fast_rgb_camera():
+    # 120 Hz: more RGB frames arrive within max_wait than the queue holds.
+    feed = Feed(queue_size=10, max_wait_s=0.15)
+    arrivals = [(1000 + k * 8, rgb(1000 + k * 8)) for k in range(250)]
+    arrivals += [(3000 + k * 8, thermal(1000 + k * 8)) for k in range(250)]
+    arrivals += [(3000 + k * 8, rgb(3000 + k * 8)) for k in range(250)]
+    feed.run(arrivals)
+    feed.flush()
+    assert [r for r, _ in feed.pairs] == [1000 + k * 8 for k in range(500)]
 
 
 def test_thermal_stopping_leaves_rgb_alone_and_recovers():
@@ -198,6 +237,14 @@ def test_thermal_older_than_the_last_result_does_not_go_out_after_it():
     assert (None, 999 + 9 * 33) not in feed.pairs
 
 
+@pytest.mark.parametrize('policy', ['nearest', 'latest'])
+def test_thermal_slower_than_missing_after_is_not_silent_when_rgb_stops(policy: str):
+    feed = Feed(policy=policy, missing_after_s=0.5, max_wait_s=0.15)
+    feed.run([(1000, rgb(1000)), (1001, thermal(1001))])
+    feed.run([(2000 + k * 1000, thermal(2000 + k * 1000)) for k in range(5)])
+    assert [t for r, t in feed.pairs if r is None][-4:] == [3000, 4000, 5000, 6000]
+
+
 def test_pause_of_both_cameras_makes_neither_missing():
     feed = Feed(missing_after_s=0.5)
     for start_ms in (1000, 5000):
@@ -225,6 +272,15 @@ def test_cameras_two_seconds_apart_give_rgb_results_at_max_wait():
     feed.run(arrivals)
     feed.flush()
     assert feed.pairs == [(1000 + k * 33, None) for k in range(60)]
+
+
+def test_frozen_rgb_stamps_make_rgb_missing():
+    feed = Feed(missing_after_s=0.5)
+    arrivals = [(1000 + k * 33, rgb(1000)) for k in range(60)]
+    arrivals += [(1000 + k * 33, thermal(1000 + k * 33)) for k in range(60)]
+    feed.run(arrivals)
+    assert feed.pairs[-1] == (None, 1000 + 59 * 33)
+    assert feed.pairer.dropped[DropReason.DUPLICATE_STAMP] == 59
 
 
 def test_all_stamps_zero_are_not_paired_over_and_over():
