@@ -29,10 +29,21 @@ ALLOWED_SKIPS: dict[str, Callable[[], bool]] = {
     'needs a GPU': lambda: not Path('/dev/nvidia0').exists(),
     'needs a ROS distribution': lambda: importlib.util.find_spec('launch_ros') is None,
     'needs launch (not on PyPI)': lambda: importlib.util.find_spec('launch_ros') is None,
+    'needs message_filters (not on PyPI)': lambda: (
+        importlib.util.find_spec('message_filters') is None
+    ),
     'needs tensorrt': lambda: importlib.util.find_spec('tensorrt') is None,
 }
 
 _skips: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        '--write-faults',
+        action='store_true',
+        help='write what the fault tests observe to docs/faults.md',
+    )
 
 
 def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+import gc
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from rgbt_models.card import ModelCard
+from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.nodes.perception_node import PerceptionNode
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.ros.messages import build_image, header_of
@@ -40,7 +42,7 @@ class Rig:
 
     Attributes:
         node: The node under test, on a fake engine.
-        engine: That engine.
+        engine: That engine, unless ``open_engine`` opens another one.
         user: A node that publishes images and subscribes to results.
         received: Messages by topic below the node's name, also 'diagnostics'.
     """
@@ -53,13 +55,18 @@ class Rig:
         *,
         values: dict[str, Any],
         image_type: Any = Image,
+        open_engine: Callable[[PerceptionConfig], Any] | None = None,
+        topics: dict[str, Any] | None = None,
     ) -> None:
         self._capfd, self._log = capfd, ''
         self.engine = FakeEngine()
         self.received: dict[str, list[Any]] = defaultdict(list)
         self._stamp_ns = FIRST_STAMP_NS
+        open_engine = open_engine or (lambda _config: self.engine)
         self.node = PerceptionNode(
-            open_with=lambda config: Pipeline(card=card, engine=self.engine, config=config),
+            open_with=lambda config: Pipeline(
+                card=card, engine=open_engine(config), config=config
+            ),
             context=context,
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
@@ -72,7 +79,8 @@ class Rig:
             name: self.user.create_publisher(image_type, f'{name}/image_raw{suffix}', 10)
             for name in ('rgb', 'thermal')
         }
-        for topic, kind in RESULT_TOPICS.items():
+        self._topics = RESULT_TOPICS if topics is None else topics
+        for topic, kind in self._topics.items():
             self.listen(topic, kind)
         self.listen('/diagnostics', DiagnosticArray)
 
@@ -81,6 +89,15 @@ class Rig:
         name = topic if topic.startswith('/') else f'/perception/{topic}'
         key = topic.removeprefix('/')
         self.user.create_subscription(kind, name, self.received[key].append, qos)
+
+    def call(self, kind: Any, service: str, **fields: Any) -> Any:
+        """Call a service of the node, given by its name below the node's; return the answer."""
+        client = self.user.create_client(kind, f'/perception/{service}')
+        self.wait_until(client.service_is_ready, f'{service} is offered')
+        future = client.call_async(kind.Request(**fields))
+        self.wait_until(future.done, f'{service} answers')
+        self.user.destroy_client(client)
+        return future.result()
 
     def start(self) -> None:
         """Configure and activate the node, and wait until everybody has found everybody."""
@@ -115,10 +132,10 @@ class Rig:
     def result_of(self, stamp_ns: int) -> dict[str, Any]:
         """Wait for the results of one reference stamp; return them by topic."""
         self.wait_until(
-            lambda: all(self._find(topic, stamp_ns) for topic in RESULT_TOPICS),
+            lambda: all(self._find(topic, stamp_ns) for topic in self._topics),
             f'results of stamp {stamp_ns} arrive',
         )
-        return {topic: self._find(topic, stamp_ns) for topic in RESULT_TOPICS}
+        return {topic: self._find(topic, stamp_ns) for topic in self._topics}
 
     def run_pair(self, **how: Any) -> dict[str, Any]:
         """Publish a pair and return its results."""
@@ -147,9 +164,10 @@ class Rig:
         self.node.close()
         self.node.destroy_node()
         self.user.destroy_node()
+        gc.collect()  # rclpy's lifecycle nodes stay in the graph until then
 
     def _is_connected(self) -> bool:
-        topics = [f'/perception/{topic}' for topic in RESULT_TOPICS]
+        topics = [f'/perception/{topic}' for topic in self._topics]
         return all(
             publisher.get_subscription_count() > 0 for publisher in self.cameras.values()
         ) and all(

@@ -2,7 +2,9 @@
 """Plays the images of a bag on ROS topics, with their own stamps, and reports what was sent.
 
 rosbag2 does not exist outside ROS distributions; this player needs only rclpy and rosbags. It
-waits until somebody listens to both cameras, so that the first frame is not lost.
+waits until somebody listens to both cameras, so that the first frame is not lost. With ``clock``
+it also sends the time of the bag on /clock; with ``loop`` it begins again after the last image,
+and the stamps jump back, as those of a looped rosbag2 do.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -35,6 +38,7 @@ from rgbt_perception.types import Frame, Modality, NS_PER_S
 
 NODE_NAME = 'bag_player'
 QUEUE_DEPTH = 5
+CLOCK_DEPTH = 10
 POLL_S = 0.02
 # Between "somebody listens" as this side sees it and as the other side does.
 SETTLE_S = 1.0
@@ -47,6 +51,8 @@ DEFAULTS = {
     'thermal_topic': BagTopics().thermal,
     'report_file': '',
     'wait_s': 30.0,
+    'loop': False,
+    'clock': False,
 }
 
 
@@ -61,6 +67,8 @@ class PlayerConfig:
         topics: Topics in the bag.
         report_file: JSON file to write at the end, '' = none.
         wait_s: Longest wait for a listener on both cameras, seconds.
+        loop: Begin again after the last image, until interrupted; nothing is reported then.
+        has_clock: Send the log time of each image on /clock before the image.
     """
 
     bag: Path
@@ -69,6 +77,8 @@ class PlayerConfig:
     topics: BagTopics
     report_file: str
     wait_s: float
+    loop: bool
+    has_clock: bool
 
 
 class BagPlayerNode(Node):
@@ -92,11 +102,14 @@ class BagPlayerNode(Node):
             modality: self.create_publisher(kind, f'{modality.value}/image_raw{suffix}', qos)
             for modality in Modality
         }
+        self._clock_publisher = (
+            self.create_publisher(Clock, '/clock', CLOCK_DEPTH) if self.config.has_clock else None
+        )
         self._sent: list[tuple[str, int, int]] = []
         self._num_bad = 0
 
     def play(self) -> None:
-        """Send every image once, then write the report.
+        """Send every image once, then write the report; or loop until interrupted.
 
         Raises:
             BagError: If the bag cannot be read.
@@ -106,6 +119,10 @@ class BagPlayerNode(Node):
             scale = self._time_scale(reader)
             self._wait_for_listeners()
             self._send_all(reader, scale)
+            while self.config.loop and rclpy.ok():
+                self._sent.clear()  # for ever is too long to remember
+                self._sleep_until(time.monotonic() + frame_interval_ns(reader) * scale / NS_PER_S)
+                self._send_all(reader, scale)
         if self.config.report_file:
             write_json(Path(self.config.report_file), self.report())
 
@@ -143,6 +160,8 @@ class BagPlayerNode(Node):
             topics=BagTopics(rgb=values['rgb_topic'], thermal=values['thermal_topic']),
             report_file=values['report_file'],
             wait_s=values['wait_s'],
+            loop=values['loop'],
+            has_clock=values['clock'],
         )
 
     def _time_scale(self, reader: BagReader) -> float:
@@ -153,7 +172,7 @@ class BagPlayerNode(Node):
 
     def _wait_for_listeners(self) -> None:
         deadline = time.monotonic() + self.config.wait_s
-        while any(
+        while rclpy.ok() and any(
             publisher.get_subscription_count() == 0
             for publisher in self._image_publishers.values()
         ):
@@ -184,6 +203,9 @@ class BagPlayerNode(Node):
                     f'sending {late_s:.1f} s late: this machine cannot keep up',
                     throttle_duration_sec=5.0,
                 )
+            if self._clock_publisher is not None:
+                seconds, nanoseconds = divmod(image.log_ns, NS_PER_S)
+                self._clock_publisher.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
             self._image_publishers[image.modality].publish(message)
             self._sent.append((image.modality.value, image.stamp_ns, time.monotonic_ns()))
 
@@ -240,7 +262,7 @@ def main(args: list[str] | None = None) -> int:
         get_logger(NODE_NAME).fatal(f'cannot play: {error}')
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 0  # this is how a player is stopped
     finally:
         if node is not None:
             node.destroy_node()

@@ -3,24 +3,47 @@
 
 from __future__ import annotations
 
-import signal
+from functools import partial
 import sys
-import threading
 from typing import Any, TYPE_CHECKING
 
+from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 
-from rgbt_perception.errors import ConfigError, RGBTError
+from rgbt_perception.errors import (
+    ConfigError,
+    EngineError,
+    EngineGivenUpError,
+    RGBTError,
+)
+from rgbt_perception.memory import keep_freed_memory
 from rgbt_perception.pipeline import open_pipeline
+from rgbt_perception.ros.background_job import BackgroundJob
 from rgbt_perception.ros.loop import PerceptionLoop
-from rgbt_perception.ros.params import AUTOSTART, declare_parameters, watch_live_parameters
+from rgbt_perception.ros.node_process import (
+    has_busy_threads,
+    leave_at_once,
+    note_signals,
+    parse_rigs,
+    rig_arguments,
+)
+from rgbt_perception.ros.params import (
+    AUTOSTART,
+    declare_parameters,
+    given_at_start,
+    refusal,
+    watch_live_parameters,
+)
+from rgbt_perception.ros.qos import unused_overrides
+from rgbt_perception.ros.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    import threading
 
     from rclpy.context import Context
     from rclpy.lifecycle import LifecycleState
@@ -31,7 +54,12 @@ if TYPE_CHECKING:
 
 NODE_NAME = 'perception'
 WAKE_PERIOD_S = 0.2  # longest time a signal goes unnoticed
+EXIT_TIMEOUT_S = 1.0  # longest wait for a pair in work when the process ends
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def _open_supervised(config: PerceptionConfig) -> Pipeline:
+    return open_pipeline(config, supervised=True)
 
 
 class PerceptionNode(LifecycleNode):
@@ -40,7 +68,8 @@ class PerceptionNode(LifecycleNode):
     def __init__(
         self,
         *,
-        open_with: Callable[[PerceptionConfig], Pipeline] = open_pipeline,
+        open_with: Callable[[PerceptionConfig], Pipeline] = _open_supervised,
+        is_stopping: Callable[[], bool] = lambda: False,
         context: Context | None = None,
         namespace: str | None = None,
         cli_args: list[str] | None = None,
@@ -49,7 +78,8 @@ class PerceptionNode(LifecycleNode):
         """Declare the parameters; nothing else happens before configure.
 
         Args:
-            open_with: Opens the pipeline in configure.
+            open_with: Opens the pipeline in configure, on a thread of its own.
+            is_stopping: True when the process is to end: configure then gives up.
             context: ROS context, None = the default one.
             namespace: ROS namespace of the node.
             cli_args: Further ROS arguments of this node.
@@ -65,8 +95,9 @@ class PerceptionNode(LifecycleNode):
             cli_args=cli_args,
             parameter_overrides=parameter_overrides,
         )
-        self._open_with = open_with
+        self._open_with, self._is_stopping = open_with, is_stopping
         self._loop: PerceptionLoop | None = None
+        self._offered: Services | None = None
         try:
             self._config = declare_parameters(self)
         except ConfigError:
@@ -93,8 +124,21 @@ class PerceptionNode(LifecycleNode):
         if loop is not None:
             loop.close()
 
+    def set_parameters(self, parameter_list: list[Parameter[Any]]) -> list[SetParametersResult]:
+        """Set parameters one by one; what cannot be set is refused with a remedy."""
+        return [self.set_parameters_atomically([item]) for item in parameter_list]
+
+    def set_parameters_atomically(
+        self, parameter_list: list[Parameter[Any]]
+    ) -> SetParametersResult:
+        """Set parameters together or not at all; rclpy's own reasons name no remedy."""
+        reason = refusal(self, parameter_list)
+        if reason:
+            return SetParametersResult(successful=False, reason=reason)
+        return super().set_parameters_atomically(parameter_list)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open the pipeline, run it once and create the publishers."""
+        """Open the pipeline, run it once, create the publishers and offer the services."""
         if not self._attempt('configure', self._configure):
             return FAILURE
         return super().on_configure(state)
@@ -108,22 +152,28 @@ class PerceptionNode(LifecycleNode):
                 self._attempt('stop', self._loop.deactivate)
             super().on_deactivate(state)
             return FAILURE
+        for sentence in unused_overrides(self, given_at_start(self)):
+            self.get_logger().warning(sentence)
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish what is ready."""
         if self._loop is not None and not self._attempt('deactivate', self._loop.deactivate):
             return FAILURE
+        self._forget_destroyed()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the pipeline and the publishers."""
         if not self._attempt('clean up', self.close):
             return FAILURE
+        self._forget_destroyed()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything, from any state."""
+        """Release everything, from any state; a pair in work is not waited for for long."""
+        if self._loop is not None:
+            self._loop.drain_timeout_s = EXIT_TIMEOUT_S
         self._attempt('shut down', self.close)
         return super().on_shutdown(state)
 
@@ -133,13 +183,15 @@ class PerceptionNode(LifecycleNode):
         return super().on_error(state)
 
     def _configure(self) -> None:
-        pipeline = self._open_with(self._config)
+        pipeline = self._open_pipeline()
         try:
-            pipeline.warm_up()  # also finds an input size that the graph refuses
             self._loop = PerceptionLoop(self, pipeline, self._config)
         except Exception:
             pipeline.close()
             raise
+        self._loop.on_given_up = self._give_up
+        if self._offered is None:
+            self._offered = Services(self, lambda: self._loop)
         card, engine = pipeline.card, pipeline.engine
         self.get_logger().info(
             f"model '{card.name}' version {card.version} on {engine.backend}, {engine.device}, "
@@ -150,6 +202,24 @@ class PerceptionNode(LifecycleNode):
                 f"model '{card.name}' was trained on synthetic data only: measure it on your own "
                 f'images before you rely on it'
             )
+
+    def _open_pipeline(self) -> Pipeline:
+        """Open the pipeline and run it once; a signal need not wait for the end of it."""
+        self.get_logger().info(f"opening model '{self._config.model.card}'")
+        job = BackgroundJob(partial(_open_and_warm_up, self._open_with, self._config))
+        while not job.is_done(WAKE_PERIOD_S):
+            if self._is_stopping():
+                raise EngineError('asked to stop while the model was being opened')
+        return job.result()
+
+    def _forget_destroyed(self) -> None:
+        """Drop what rclpy keeps of destroyed topics and timers.
+
+        A callback group only ever adds weak references (seen with rclpy 9.1.2; 8 kB per configure
+        and cleanup). Remove when it discards the dead ones itself.
+        """
+        group = self.default_callback_group
+        group.entities = {entity for entity in group.entities if entity() is not None}
 
     def _attempt(self, what: str, action: Callable[[], None]) -> bool:
         """Run a step of a transition; rclpy itself would swallow its exception without a word."""
@@ -168,63 +238,87 @@ class PerceptionNode(LifecycleNode):
         if self._loop is not None:
             self._loop.reconfigure(config)
 
+    def _give_up(self, reason: str) -> None:
+        """Do what ``engine.on_error`` asks for; called by a timer, so spin is the caller."""
+        if self._config.engine.on_error == 'raise':
+            raise EngineGivenUpError(reason)
+        self.get_logger().error(
+            f'deactivating: {reason}; correct the cause, then activate the node again'
+        )
+        self.trigger_deactivate()
 
-def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+
+def _open_and_warm_up(
+    open_with: Callable[[PerceptionConfig], Pipeline], config: PerceptionConfig
+) -> Pipeline:
+    pipeline = open_with(config)
+    try:
+        pipeline.warm_up()  # also finds an input size that the graph refuses
+    except Exception:
+        pipeline.close()
+        raise
+    return pipeline
+
+
+def main(args: list[str] | None = None, **how: Any) -> int:
+    """Run one node, or one per ``--rig``, until SIGINT or SIGTERM.
 
     Args:
-        args: Command line; None = that of the process.
+        args: Command line with the program's name first; None = that of the process.
+        how: Further arguments of each node.
 
     Returns:
-        Exit status: 1 when the node could not start, the reason having been logged.
+        Exit status: 1 when a node could not start or its engine failed for good, the reason
+        having been logged.
     """
-    stop = _note_signals()
+    keep_freed_memory()
+    stop = note_signals()
+    command = sys.argv if args is None else args
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # a malformed argument or parameter file
+        rigs = parse_rigs(command)
+        rclpy.init(args=command, signal_handler_options=SignalHandlerOptions.NO)
+    except (ConfigError, RuntimeError) as error:  # a malformed argument or parameter file
         first_line = str(error).strip().splitlines()[0]
         get_logger(NODE_NAME).fatal(f'cannot start: {first_line}')
         return 1
+    hows = [{**how, 'cli_args': rig_arguments(rig, command)} for rig in rigs] or [how]
     try:
-        return _run(stop)
+        status = _run(stop, hows)
     finally:
         rclpy.try_shutdown()
+    if has_busy_threads():
+        leave_at_once(status)
+    return status
 
 
-def _run(stop: threading.Event) -> int:
+def _run(stop: threading.Event, hows: list[dict[str, Any]]) -> int:
+    nodes: list[PerceptionNode] = []
     try:
-        node = PerceptionNode()
+        for how in hows:
+            nodes.append(PerceptionNode(is_stopping=stop.is_set, **how))  # noqa: PERF401 one may fail
+        for node in nodes:
+            if node.has_autostart and not node.start():
+                return 0 if stop.is_set() else 1
+        _spin(stop, nodes)
     except ConfigError as error:
         get_logger(NODE_NAME).fatal(f'cannot start: {error}')
         return 1
-    try:
-        if node.has_autostart and not node.start():
-            return 1
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=WAKE_PERIOD_S)
+    except EngineGivenUpError as error:
+        get_logger(NODE_NAME).fatal(f"leaving, as engine.on_error 'raise' asks for: {error}")
+        return 1
     finally:
-        node.trigger_shutdown()
-        node.destroy_node()
+        for node in nodes:
+            node.trigger_shutdown()
+            node.destroy_node()
     return 0
 
 
-def _note_signals() -> threading.Event:
-    """Let SIGINT and SIGTERM set an event; a second one ends the process as usual.
-
-    The handlers of rclpy shut the context down from another thread: node creation and spin then
-    fail with a traceback, or sleep on (seen with rclpy 9.1.2), depending on where they are.
-    """
-    stop = threading.Event()
-
-    def note(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    return stop
+def _spin(stop: threading.Event, nodes: list[PerceptionNode]) -> None:
+    executor = SingleThreadedExecutor()
+    for node in nodes:
+        executor.add_node(node)
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=WAKE_PERIOD_S)
 
 
 if __name__ == '__main__':

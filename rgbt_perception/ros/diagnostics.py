@@ -135,6 +135,11 @@ class Diagnostics:
             self._inputs[modality].note_incompatible_qos(policy)
             self._is_urgent = True
 
+    def note_camera_info(self, modality: Modality, problem: str) -> None:
+        """Remember why the camera_info of a camera cannot be used, '' when it can."""
+        with self._lock:
+            self._inputs[modality].camera_info_problem = problem
+
     def note_superseded(self) -> None:
         """Count a pair that a newer one replaced before the worker took it."""
         with self._lock:

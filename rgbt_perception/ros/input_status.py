@@ -64,12 +64,14 @@ class InputMonitor:
     Attributes:
         newest: Newest usable frame.
         topic: Resolved input topic.
+        camera_info_problem: Why the camera_info cannot be used, '' when it can.
     """
 
     def __init__(self, modality: Modality, topic: str, now_ns: int) -> None:
         """Begin counting."""
         self.newest: Frame | None = None
         self.topic = topic
+        self.camera_info_problem = ''
         self._modality = modality
         self._start_ns = self._newest_ns = self._reported_ns = now_ns
         self._frequency = FrequencyCheck(start_ns=now_ns)
@@ -174,6 +176,7 @@ class InputMonitor:
                 frequency if is_slow else Finding(OK, ''),
                 stamps,
                 self._lost(),
+                Finding(WARN, self.camera_info_problem),
                 *facts.notes,
             ]
         )

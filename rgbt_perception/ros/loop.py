@@ -2,50 +2,65 @@
 """The running part of the perception node, from configure to cleanup.
 
 Three parties: subscription callbacks decode and hand frames to the pairer, the worker thread runs
-the pipeline and publishes, a timer asks the pairer for frames whose wait is over. Receiving never
-waits for inference, and no foreign code runs under a lock.
+the pipeline and publishes, timers ask the pairer for frames whose wait is over and report.
+Receiving never waits for inference, and no foreign code runs under a lock.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections import deque
+from dataclasses import dataclass
 import threading
 import time
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # there since Humble
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
 
-from rgbt_perception.errors import EngineError, RGBTError
-from rgbt_perception.frames import frame_from_compressed, frame_from_image
-from rgbt_perception.ros.diagnostics import Diagnostics, SyncCounts
+from rgbt_perception.errors import EngineError, EngineGivenUpError, RGBTError
+from rgbt_perception.ros.cameras import Cameras, Consumers, image_topic
+from rgbt_perception.ros.clock_watch import ClockWatch
+from rgbt_perception.ros.engine_watch import drain_timeout_s, EngineWatch
+from rgbt_perception.ros.guarded_pairer import GuardedPairer
 from rgbt_perception.ros.outputs import Outputs
-from rgbt_perception.ros.qos import input_qos, result_qos
-from rgbt_perception.ros.worker import Worker
-from rgbt_perception.sync import Pairer
+from rgbt_perception.ros.pose_lookup import PoseLookup
+from rgbt_perception.ros.reporter import Reporter
+from rgbt_perception.ros.snapshot import SnapshotSource, write_snapshot
+from rgbt_perception.ros.worker import prefers_fused, Worker
 from rgbt_perception.types import Modality, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rclpy.lifecycle import LifecycleNode
-    from rclpy.subscription import Subscription
     from rclpy.timer import Timer
 
+    from rgbt_perception.camera_model import CameraModel
     from rgbt_perception.config import PerceptionConfig
     from rgbt_perception.pipeline import Pipeline
     from rgbt_perception.types import Frame, Pair, Result
 
-INPUT_TOPICS = {Modality.RGB: 'rgb/image_raw', Modality.THERMAL: 'thermal/image_raw'}
 POLL_PERIOD_S = 0.01
-DRAIN_TIMEOUT_S = 30.0
+POSE_PERIOD_S = 0.5
 LOG_PERIOD_S = 5.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """A pair for the worker; of an epoch that is over it is not worth running."""
+
+    pair: Pair
+    epoch: int
+
+
 class PerceptionLoop:
-    """Receives, pairs, runs and publishes while active."""
+    """Receives, pairs, runs and publishes while active.
+
+    Attributes:
+        drain_timeout_s: Longest wait for a pair in work when the loop stops.
+        on_given_up: Called on the executor's thread when the engine failed for good and
+            ``engine.on_error`` asks for more than waiting.
+    """
 
     def __init__(self, node: LifecycleNode, pipeline: Pipeline, config: PerceptionConfig) -> None:
         """Create the outputs; nothing is received before ``activate``.
@@ -56,160 +71,219 @@ class PerceptionLoop:
             config: Settings in force.
 
         Raises:
-            BackendUnavailableError: If vision_msgs is not installed.
+            BackendUnavailableError: If vision_msgs is not installed, or what a setting needs.
         """
+        self.drain_timeout_s = drain_timeout_s(config.engine.timeout_s)
+        self.on_given_up: Callable[[str], None] = lambda _reason: None
         self._node, self._pipeline, self._config = node, pipeline, config
         self._applied = config
-        self._lock = threading.Lock()  # guards the pairer, nothing else
-        self._pairer = Pairer(config.sync, config.fallback)
-        self._worker: Worker[Pair] | None = None
-        self._subscriptions: dict[Modality, Subscription[Any]] = {}
+        self._pairer = GuardedPairer(config)
+        self._worker: Worker[_Job] | None = None
+        self._cameras: Cameras | None = None
+        self._clock_watch: ClockWatch | None = None
+        self._engine_watch: EngineWatch | None = None
+        self._poses: PoseLookup | None = None
         self._timers: list[Timer] = []
+        # Changes of the pipeline; the worker makes them before its next pair.
+        self._changes: deque[Callable[[], None]] = deque()
+        self._turn = threading.Lock()  # whose turn it is with the pipeline: worker or snapshot
+        self._epoch = 0
         self._mode: Mode | None = None
-        self._warned_s: dict[Modality, float] = {}
-        self._topics = {item: self._topic(item) for item in Modality}
-        self._diagnostics = self._new_diagnostics()
+        self._given_up = ''
+        self._newest: dict[Modality, str] = {}  # frame ids, for tf
+        self._last: SnapshotSource | None = None
+        if pipeline.registration.needs_pose:
+            PoseLookup.check_installed()
+        self._reporter = Reporter(node, pipeline, config)
         self._outputs = Outputs(node, pipeline)
-        self._status_publisher = node.create_publisher(
-            DiagnosticArray, '/diagnostics', result_qos()
-        )
+
+    @property
+    def is_active(self) -> bool:
+        """True between ``activate`` and ``deactivate``."""
+        return self._worker is not None
 
     def activate(self) -> None:
         """Publish the label sets, start the worker and subscribe to the cameras."""
+        config, registration = self._config, self._pipeline.registration
         self._pipeline.reset()
-        self._pairer = Pairer(self._config.sync, self._config.fallback)
-        self._diagnostics = self._new_diagnostics()
-        self._mode = None
-        self._outputs.publish_labels(self._config.output)
-        self._worker = Worker(self._process, name='perception worker')
-        for modality in Modality:
-            self._subscriptions[modality] = self._subscribe(modality)
-        steady = Clock(
-            clock_type=ClockType.STEADY_TIME
-        )  # waiting goes on when /clock stands still
-        for period_s, callback in (
-            (POLL_PERIOD_S, self._poll),
-            (self._config.diagnostics.period_s, self._publish_diagnostics),
-        ):
-            self._timers.append(self._node.create_timer(period_s, callback, clock=steady))
+        self._pairer = GuardedPairer(config)
+        topics = {
+            item: self._node.resolve_topic_name(image_topic(config.input, item))
+            for item in Modality
+        }
+        self._reporter.restart(topics, config)
+        self._mode, self._given_up, self._last = None, '', None
+        self._outputs.publish_labels(config.output)
+        self._engine_watch = EngineWatch(self._pipeline.engine, self._node.get_logger())
+        self._worker = Worker(self._process, name='perception worker', keeps=_keeps)
+        consumers = Consumers(
+            frame=self._take_frame,
+            camera=self._take_camera,
+            has_use_for_cameras=registration.needs_cameras,
+        )
+        self._cameras = Cameras(self._node, config.input, self._reporter.diagnostics, consumers)
+        self._clock_watch = ClockWatch(self._node, self._note_clock_jump)
+        self._add_timer(POLL_PERIOD_S, self._poll)
+        self._add_timer(config.diagnostics.period_s, self._report)
+        if registration.needs_pose:
+            self._poses = PoseLookup(self._node)
+            self._add_timer(POSE_PERIOD_S, self._look_up_pose)
 
     def deactivate(self) -> None:
         """Unsubscribe, finish the pairs that are ready, stop the worker.
 
         Raises:
-            EngineError: If the worker is still busy after 30 s.
+            EngineError: If the worker is still busy after ``drain_timeout_s``.
         """
         for timer in self._timers:
             self._node.destroy_timer(timer)
-        for subscription in self._subscriptions.values():
-            self._node.destroy_subscription(subscription)
-        self._timers, self._subscriptions = [], {}
+        for part in (self._cameras, self._clock_watch, self._poses):
+            if part is not None:
+                part.close()
+        self._timers, self._cameras, self._clock_watch, self._poses = [], None, None, None
         worker, self._worker = self._worker, None
-        if worker is not None and not worker.stop(DRAIN_TIMEOUT_S):
+        if worker is not None and not worker.stop(self.drain_timeout_s):
             raise EngineError(
-                f'the engine is still busy after {DRAIN_TIMEOUT_S:.0f} s, expected it to finish '
-                f'its pair; restart the node'
+                f'the engine is still busy after {self.drain_timeout_s:.0f} s, expected it to '
+                f'finish its pair; restart the node'
             )
 
     def close(self) -> None:
         """Release publishers and the pipeline, also when the worker does not end.
 
         Raises:
-            EngineError: If the worker is still busy after 30 s.
+            EngineError: If the worker is still busy after ``drain_timeout_s``.
         """
         try:
             self.deactivate()
         finally:
             self._outputs.close()
-            self._node.destroy_publisher(self._status_publisher)
+            self._reporter.close()
             self._pipeline.close()
 
     def reconfigure(self, config: PerceptionConfig) -> None:
-        """Take over new live settings; the worker applies them before its next pair."""
-        self._config = config
+        """Take over new live settings; the worker applies its part before its next pair."""
+        self._config = self._reporter.diagnostics.config = config
+        self._pairer.reconfigure(config)
 
-    def _new_diagnostics(self) -> Diagnostics:
-        return Diagnostics(config=self._config, topics=self._topics, now_ns=time.monotonic_ns())
+    def set_enabled(self, is_enabled: bool) -> None:
+        """Let images in, or drop them before they are decoded; either way start afresh.
 
-    def _transport(self, modality: Modality) -> str:
-        inputs = self._config.input
-        is_rgb = modality is Modality.RGB
-        return inputs.rgb_transport if is_rgb else inputs.thermal_transport
+        Must be active. A result whose publication has begun still goes out.
+        """
+        cameras = self._cameras
+        if cameras is not None and cameras.is_enabled is not is_enabled:
+            cameras.is_enabled = is_enabled
+            self._start_over()
+            self._report()
 
-    def _topic(self, modality: Modality) -> str:
-        suffix = '' if self._transport(modality) == 'raw' else '/compressed'
-        return self._node.resolve_topic_name(INPUT_TOPICS[modality] + suffix)
+    def snapshot_source(self) -> SnapshotSource | None:
+        """Return what there is to write about the newest pair, None before the first."""
+        last = self._last
+        if last is None:
+            return None
+        infos = self._cameras.infos if self._cameras is not None else {}
+        return last.with_context(statuses=self._reporter.last_statuses, infos=dict(infos))
 
-    def _subscribe(self, modality: Modality) -> Subscription[Any]:
-        is_raw = self._transport(modality) == 'raw'
-        decode = partial(
-            frame_from_image if is_raw else frame_from_compressed,
-            modality=modality,
-            max_pixels=self._config.input.max_pixels,
+    def write_snapshot(self, source: SnapshotSource) -> Path:
+        """Write what ``snapshot_source`` gave; from any thread.
+
+        Raises:
+            SnapshotError: If it cannot be written.
+        """
+        return write_snapshot(source, self._pipeline, self._turn)
+
+    def _add_timer(self, period_s: float, callback: Callable[[], None]) -> None:
+        # Steady: waiting goes on when /clock stands still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers.append(self._node.create_timer(period_s, callback, clock=clock))
+
+    def _take_frame(self, frame: Frame, now_ns: int) -> None:
+        self._newest[frame.modality] = frame.frame_id
+        self._hand_over(self._pairer.push(frame, now_ns))
+
+    def _take_camera(self, modality: Modality, camera: CameraModel) -> None:
+        self._changes.append(lambda: self._pipeline.set_camera(modality, camera))
+
+    def _look_up_pose(self) -> None:
+        poses, rgb, thermal = (
+            self._poses,
+            self._newest.get(Modality.RGB),
+            self._newest.get(Modality.THERMAL),
         )
-        return self._node.create_subscription(
-            Image if is_raw else CompressedImage,
-            INPUT_TOPICS[modality] + ('' if is_raw else '/compressed'),
-            lambda message: self._receive(modality, decode, message),
-            input_qos(),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        if poses is None or rgb is None or thermal is None:
+            return
+        pose = poses.look_up(rgb_frame_id=rgb, thermal_frame_id=thermal)
+        if pose is not None:
+            self._changes.append(lambda: self._pipeline.set_pose(*pose))
+
+    def _note_clock_jump(self, seconds: float) -> None:
+        self._node.get_logger().warning(
+            f'the clock jumped back by {seconds:.3f} s: pairing starts over'
         )
+        self._start_over()
 
-    def _receive(self, modality: Modality, decode: Callable[[Any], Frame], message: Any) -> None:
-        now_ns = time.monotonic_ns()
-        try:
-            frame = decode(message)
-        except RGBTError as error:
-            self._drop_bad_frame(modality, str(error))
-            return
-        except Exception as error:  # noqa: BLE001 an exception here would leave spin and end the node
-            self._drop_bad_frame(modality, f'unexpected {type(error).__name__}: {error}')
-            return
-        self._diagnostics.note_frame(frame, now_ns)
-        with self._lock:
-            pairs = self._pairer.push(frame, now_ns)
-        self._hand_over(pairs)
-
-    def _drop_bad_frame(self, modality: Modality, problem: str) -> None:
-        self._diagnostics.note_bad_frame(modality, problem)
-        now_s = time.monotonic()
-        if now_s - self._warned_s.get(modality, -LOG_PERIOD_S) >= LOG_PERIOD_S:
-            self._warned_s[modality] = now_s
-            self._node.get_logger().warning(f'{modality.value} frame dropped: {problem}')
+    def _start_over(self) -> None:
+        """Forget what belongs to the time before, in the queues and in the pipeline."""
+        self._epoch += 1
+        for _ in self._pairer.empty():
+            self._reporter.diagnostics.note_superseded()
+        self._changes.append(self._pipeline.reset)
 
     def _poll(self) -> None:
-        with self._lock:
-            pairs = self._pairer.poll(time.monotonic_ns())
-        self._hand_over(pairs)
+        self._hand_over(self._pairer.poll(time.monotonic_ns()))
+        if self._reporter.diagnostics.take_urgent():
+            self._report()
+        reason, self._given_up = self._given_up, ''
+        if reason and self._config.engine.on_error != 'fallback':
+            self.on_given_up(reason)
 
     def _hand_over(self, pairs: list[Pair]) -> None:
         for pair in pairs:
-            if self._worker is not None and self._worker.put(pair) is not None:
-                self._diagnostics.note_superseded()
+            if self._worker is not None and self._worker.put(_Job(pair, self._epoch)) is not None:
+                self._reporter.diagnostics.note_superseded()
 
-    def _process(self, pair: Pair) -> None:
+    def _process(self, job: _Job) -> None:
         """Run and publish one pair, on the worker thread; the node outlives whatever happens."""
+        config, pair = self._config, job.pair
         try:
-            config = self._config
-            if config is not self._applied:
-                self._pipeline.reconfigure(config)
-                self._applied = config
-            result = self._pipeline.run(pair)
-            self._outputs.publish(result, config.output)
+            with self._turn:
+                self._apply_changes(config)
+                result = self._pipeline.run(pair) if job.epoch == self._epoch else None
+                if result is None or job.epoch != self._epoch:
+                    self._reporter.diagnostics.note_superseded()
+                    return
+                self._last = SnapshotSource(pair=pair, result=result, config=config)
+                self._outputs.publish(result, config.output)
         except Exception as error:  # noqa: BLE001 one bad pair must not end the worker
             self._report_failure(pair, error)
             return
-        self._diagnostics.note_result(result, time.monotonic_ns())
+        self._reporter.diagnostics.note_result(result, time.monotonic_ns())
+        if self._engine_watch is not None:
+            self._engine_watch.note_result()
         self._announce_mode(result)
+
+    def _apply_changes(self, config: PerceptionConfig) -> None:
+        if config is not self._applied:
+            self._pipeline.reconfigure(config)
+            self._applied = config
+        while self._changes:
+            self._changes.popleft()()
 
     def _report_failure(self, pair: Pair, error: Exception) -> None:
         if not self._node.context.ok():  # shutting down: publishers are gone
             return
         kind = '' if isinstance(error, RGBTError) else f'unexpected {type(error).__name__}: '
-        self._diagnostics.note_failed(f'{kind}{error}')
+        problem = f'{kind}{error}'
+        self._last = SnapshotSource(pair=pair, config=self._config, problem=problem)
+        if self._engine_watch is not None:
+            self._engine_watch.note_error(error)
+        if isinstance(error, EngineGivenUpError):
+            self._given_up = problem
+        self._reporter.diagnostics.note_failed(problem)
         stamp_s = pair.reference.stamp_ns / 1e9
         self._node.get_logger().error(
-            f'no result for the pair at {stamp_s:.3f} s: {kind}{error}',
+            f'no result for the pair at {stamp_s:.3f} s: {problem}',
             throttle_duration_sec=LOG_PERIOD_S,
         )
 
@@ -222,21 +296,11 @@ class PerceptionLoop:
         else:
             self._node.get_logger().warning(f'mode {result.mode.value}: {result.mode_reason}')
 
-    def _publish_diagnostics(self) -> None:
-        with self._lock:
-            counts = SyncCounts(
-                received=self._pairer.received.copy(),
-                dropped=self._pairer.dropped.copy(),
-                waiting=self._pairer.num_waiting,
-            )
-        message = DiagnosticArray()
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = self._diagnostics.statuses(
-            time.monotonic_ns(),
-            counts=counts,
-            num_publishers={
-                item: self._node.count_publishers(topic) for item, topic in self._topics.items()
-            },
-            pipeline=self._pipeline,
-        )
-        self._status_publisher.publish(message)
+    def _report(self) -> None:
+        is_enabled = self._cameras is None or self._cameras.is_enabled
+        self._reporter.publish(self._pairer, is_enabled=is_enabled)
+
+
+def _keeps(waiting: _Job, new: _Job) -> bool:
+    """Return whether the pair that waits for the worker stays instead of a newer one."""
+    return waiting.epoch == new.epoch and prefers_fused(waiting.pair, new.pair)

@@ -19,12 +19,14 @@ from std_msgs.msg import Header
 from rgbt_perception.errors import BackendUnavailableError
 from rgbt_perception.geometry import xyxy_to_cxcywh
 from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
+from rgbt_perception.temperature_status import temperature_texts
 from rgbt_perception.types import NS_PER_S
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rgbt_models.card import ModelCard
+    from rgbt_perception.config import ThermalConfig
     from rgbt_perception.types import Detections, Frame, Result
 
 IMAGE_ENCODINGS = {
@@ -122,6 +124,30 @@ def build_mdi(result: Result, *, header: Header, backend: str, model: str) -> Di
     level = DiagnosticStatus.OK if is_ok else DiagnosticStatus.WARN
     status = build_status(level=level, name=MDI_STATUS_NAME, text=text, values=values)
     return DiagnosticArray(header=header, status=[status])
+
+
+def build_temperatures(
+    result: Result, *, header: Header, class_names: tuple[str, ...], config: ThermalConfig
+) -> DiagnosticArray:
+    """Build the temperatures of all detections of one result, one status each.
+
+    Args:
+        result: The result.
+        header: Header of the reference frame.
+        class_names: Names of the detection classes.
+        config: Gives the temperature of a hot spot.
+    """
+    statuses = [
+        build_status(
+            level=bytes([text.level]),
+            name=text.name,
+            text=text.message,
+            values=text.values,
+            hardware_id=text.hardware_id,
+        )
+        for text in temperature_texts(result, class_names, config)
+    ]
+    return DiagnosticArray(header=header, status=statuses)
 
 
 def build_status(

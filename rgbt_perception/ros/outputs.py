@@ -18,11 +18,13 @@ from rgbt_perception.ros.messages import (
     build_image,
     build_label_info,
     build_mdi,
+    build_temperatures,
     build_vision_info,
     header_of,
     import_vision_msgs,
 )
-from rgbt_perception.ros.qos import latched_qos, result_qos
+from rgbt_perception.ros.qos import latched_qos, overridable, publisher_events, result_qos
+from rgbt_perception.thermal_view import detections_in_thermal, label_map_in_thermal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 
     from rgbt_perception.config import OutputConfig
     from rgbt_perception.pipeline import Pipeline
-    from rgbt_perception.types import FloatArray, Result
+    from rgbt_perception.types import Detections, FloatArray, Frame, Result
 
     Builder = Callable[[Result, Header], Any]
+
+LOG_PERIOD_S = 5.0
 
 
 class Outputs:
@@ -57,10 +61,18 @@ class Outputs:
                 (msgs.Detection2DArray, '~/detections', self._build_detections),
                 (Image, '~/segmentation/mask', self._build_mask),
                 (DiagnosticArray, '~/mdi', self._build_mdi),
+                (DiagnosticArray, '~/temperatures', self._build_temperatures),
                 (Image, '~/segmentation/color_mask', self._build_color_mask),
                 (Image, '~/overlay', self._build_overlay),
                 (Image, '~/mdi/map', self._build_share_map),
             )
+        ]
+        self._thermal_results: list[tuple[LifecyclePublisher[Any], Builder]] = [
+            (
+                self._create(msgs.Detection2DArray, '~/thermal/detections'),
+                self._build_thermal_detections,
+            ),
+            (self._create(Image, '~/thermal/segmentation/mask'), self._build_thermal_mask),
         ]
         self._label_info = self._create(msgs.LabelInfo, '~/label_info', is_latched=True)
         self._detection_info = self._create(
@@ -72,15 +84,17 @@ class Outputs:
     def publish(self, result: Result, config: OutputConfig) -> None:
         """Publish one result on every topic that has a subscriber.
 
+        What is in thermal pixels carries the header of the thermal frame, and goes out only when
+        there is one.
+
         Args:
             result: The result.
             config: Settings it was made with.
         """
         self._config = config
-        header = header_of(result.pair.reference)
-        for publisher, build in self._results:
-            if publisher.get_subscription_count() > 0:
-                publisher.publish(build(result, header))
+        _publish(self._results, result, result.pair.reference)
+        if result.pair.thermal is not None:
+            _publish(self._thermal_results, result, result.pair.thermal)
 
     def publish_labels(self, config: OutputConfig) -> None:
         """Publish the latched label sets: mask ids, detection ids, and the model's name.
@@ -102,18 +116,38 @@ class Outputs:
 
     def close(self) -> None:
         """Destroy the publishers."""
-        results = [publisher for publisher, _ in self._results]
+        results = [publisher for publisher, _ in (*self._results, *self._thermal_results)]
         for publisher in (*results, self._label_info, self._detection_info, self._vision_info):
             self._node.destroy_lifecycle_publisher(publisher)
-        self._results = []
+        self._results, self._thermal_results = [], []
 
     def _create(self, kind: Any, topic: str, *, is_latched: bool = False) -> Any:
-        qos = latched_qos() if is_latched else result_qos()
-        return self._node.create_lifecycle_publisher(kind, topic, qos)
+        resolved = self._node.resolve_topic_name(topic)
+        return self._node.create_lifecycle_publisher(
+            kind,
+            topic,
+            latched_qos() if is_latched else result_qos(),
+            qos_overriding_options=overridable(),
+            event_callbacks=publisher_events(lambda policy: self._warn(resolved, policy)),
+        )
+
+    def _warn(self, topic: str, policy: str) -> None:
+        self._node.get_logger().warning(
+            f'a subscriber of {topic} asks for more {policy} than is offered, so it gets nothing: '
+            f'correct the subscriber, or set qos_overrides.{topic}.publisher.{policy}',
+            throttle_duration_sec=LOG_PERIOD_S,
+        )
 
     def _build_detections(self, result: Result, header: Header) -> Any:
+        return self._detections_message(result.detections, header)
+
+    def _build_thermal_detections(self, result: Result, header: Header) -> Any:
+        detections = detections_in_thermal(result, self._pipeline.registration)
+        return self._detections_message(detections, header)
+
+    def _detections_message(self, detections: Detections, header: Header) -> Any:
         return build_detections(
-            result.detections,
+            detections,
             header=header,
             class_names=self._pipeline.card.detection_classes,
             use_names=self._config.class_id_format == 'name',
@@ -121,6 +155,19 @@ class Outputs:
 
     def _build_mask(self, result: Result, header: Header) -> Image:
         return build_image(result.label_map, 'mono8', header)
+
+    def _build_thermal_mask(self, result: Result, header: Header) -> Image:
+        label_map = label_map_in_thermal(result, self._pipeline.registration)
+        return build_image(label_map, 'mono8', header)
+
+    def _build_temperatures(self, result: Result, header: Header) -> DiagnosticArray:
+        pipeline = self._pipeline
+        return build_temperatures(
+            result,
+            header=header,
+            class_names=pipeline.card.detection_classes,
+            config=pipeline.config.thermal,
+        )
 
     def _build_mdi(self, result: Result, header: Header) -> DiagnosticArray:
         backend, model = self._pipeline.engine.backend, self._pipeline.card.name
@@ -138,6 +185,17 @@ class Outputs:
         return build_image(
             share_map_at_reference(result, self._pipeline.input_hw), '32FC1', header
         )
+
+
+def _publish(
+    outputs: list[tuple[LifecyclePublisher[Any], Builder]], result: Result, frame: Frame
+) -> None:
+    """Publish a result in the pixels of one of its frames, for those who listen."""
+    header: Header | None = None
+    for publisher, build in outputs:
+        if publisher.get_subscription_count() > 0:
+            header = header_of(frame) if header is None else header
+            publisher.publish(build(result, header))
 
 
 def share_map_at_reference(result: Result, input_hw: tuple[int, int]) -> FloatArray:

@@ -10,7 +10,7 @@ from dataclasses import fields
 import json
 from typing import Any, TYPE_CHECKING
 
-from rgbt_perception.config import group_types, Setting, setting_of
+from rgbt_perception.config import group_types, PerceptionConfig, Setting, setting_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,17 +28,28 @@ HEADER = f"""\
     autostart: true
 """
 
+OWN_HEADER = f"""\
+# Settings that were in force. Give them back with --params-file.
+{SECTION}:
+  ros__parameters:"""
 
-def param_file_text() -> str:
-    """Return the complete, commented parameter file with every default."""
-    lines = [HEADER]
+
+def param_file_text(config: PerceptionConfig | None = None) -> str:
+    """Return a complete, commented parameter file.
+
+    Args:
+        config: The values; None = the defaults, the text of the shipped file.
+    """
+    values = PerceptionConfig() if config is None else config
+    lines = [HEADER if config is None else OWN_HEADER]
     for group, kind in group_types().items():
         summary = (kind.__doc__ or '').splitlines()[0]
         lines += [f'    # {summary}', f'    {group}:']
-        defaults = kind()
         for item in fields(kind):
             lines.append(f'      # {_comment(setting_of(item))}')
-            lines.append(f'      {item.name}: {_yaml_value(getattr(defaults, item.name))}')
+            lines.append(
+                f'      {item.name}: {_yaml_value(getattr(getattr(values, group), item.name))}'
+            )
         lines.append('')
     return '\n'.join(lines)
 
@@ -66,4 +77,12 @@ def _yaml_value(value: Any) -> str:
         return "'" + value.replace("'", "''") + "'"
     if isinstance(value, tuple):
         return '[' + ', '.join(_yaml_value(item) for item in value) + ']'
+    if isinstance(value, float):
+        return _yaml_float(value)
     return json.dumps(value)
+
+
+def _yaml_float(value: float) -> str:
+    """Write a finite number so that YAML 1.1 takes it for one: 1e-05 would be a string."""
+    digits, exponent, power = repr(value).partition('e')
+    return f'{digits}{"" if "." in digits else ".0"}{exponent}{power}'

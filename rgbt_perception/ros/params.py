@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 from dataclasses import fields
+import functools
 import sys
 from typing import Any, TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from rcl_interfaces.msg import (
 
 from rgbt_perception.config import (
     build_config,
+    change_config,
     describe_unknown,
     flatten,
     group_types,
@@ -30,6 +32,7 @@ from rgbt_perception.config import (
     setting_of,
 )
 from rgbt_perception.errors import ConfigError
+from rgbt_perception.ros.qos import check_override, QOS_OVERRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +44,6 @@ AUTOSTART = 'autostart'
 AUTOSTART_TEXT = (
     'The node configures and activates itself; false when a lifecycle manager does it.'
 )
-QOS_OVERRIDES = 'qos_overrides.'
 INT64_MAX = 2**63 - 1
 
 
@@ -75,24 +77,55 @@ def watch_live_parameters(node: Node, apply: Callable[[PerceptionConfig], None])
         apply: Called with the complete settings after a change was accepted.
     """
     known = settings_by_name()
+    has_post = hasattr(node, 'add_post_set_parameters_callback')
+    current = build_config({name: _from_ros(node.get_parameter(name).value) for name in known})
 
-    def validate(parameters: list[Parameter[Any]]) -> SetParametersResult:
+    def changed(parameters: list[Parameter[Any]]) -> PerceptionConfig:
         changes = {item.name: _from_ros(item.value) for item in parameters if item.name in known}
-        try:
-            config = build_config({**_current_values(node), **changes})
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        if changes and not hasattr(node, 'add_post_set_parameters_callback'):
-            apply(config)  # Humble has no callback after the change; this one accepted it
-        return SetParametersResult(successful=True)
+        return change_config(current, changes) if changes else current
 
     def apply_change(parameters: list[Parameter[Any]]) -> None:
-        if any(item.name in known for item in parameters):
-            apply(build_config(_current_values(node)))
+        nonlocal current
+        previous, current = current, changed(parameters)
+        if current is not previous:
+            apply(current)
+
+    def validate(parameters: list[Parameter[Any]]) -> SetParametersResult:
+        try:
+            changed(parameters)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if not has_post:
+            apply_change(parameters)  # Humble has no callback after the change
+        return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(validate)
-    if hasattr(node, 'add_post_set_parameters_callback'):
+    if has_post:
         node.add_post_set_parameters_callback(apply_change)
+
+
+def refusal(node: Node, parameters: list[Parameter[Any]]) -> str:
+    """Return why a change cannot be made where rclpy's own reason would not help; else ''.
+
+    Args:
+        node: Node whose settings were declared.
+        parameters: The new values.
+    """
+    defaults = _defaults()
+    for item in parameters:
+        if not node.has_parameter(item.name):
+            return describe_unknown(item.name, {**defaults, AUTOSTART: True})
+        if item.name not in defaults:
+            continue
+        if item.value is None:
+            return f'{item.name} cannot be deleted; set it to its default {defaults[item.name]!r}'
+        try:
+            _refuse_integer(item.name, item.value, defaults[item.name])
+        except ConfigError as error:
+            return str(error)
+        if node.describe_parameter(item.name).read_only:
+            return f'{item.name} cannot change while the node runs; set it at start'
+    return ''
 
 
 def settings_by_name() -> dict[str, Setting]:
@@ -132,6 +165,16 @@ def describe_setting(described: Setting, value: object) -> ParameterDescriptor:
     return descriptor
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return flatten(PerceptionConfig())
+
+
+def given_at_start(node: Node) -> list[str]:
+    """Return the names of all parameters given by files, command line or constructor."""
+    return list(_overrides_of(node))
+
+
 def _overrides_of(node: Node) -> dict[str, Any]:
     # The only place that knows what a parameter file said about undeclared names; it is private.
     # Remove when rclpy can refuse undeclared overrides itself.
@@ -148,7 +191,9 @@ def _check_overrides(node: Node, settings: Mapping[str, Setting]) -> dict[str, A
         elif name == AUTOSTART:
             if not isinstance(value, bool):
                 raise ConfigError(f'{name} is {value!r}, expected true or false; correct it')
-        elif not (name.startswith(QOS_OVERRIDES) or node.has_parameter(name)):
+        elif name.startswith(QOS_OVERRIDES):
+            check_override(name, value)
+        elif not node.has_parameter(name):
             raise ConfigError(describe_unknown(name, {**defaults, AUTOSTART: True}))
     return values
 
@@ -167,12 +212,6 @@ def _refuse_integer(name: str, value: object, default: object) -> None:
                 f'{name} holds integers, expected floating-point numbers; '
                 f'write {whole[0]}.0 instead of {whole[0]}, and so on'
             )
-
-
-def _current_values(node: Node) -> dict[str, Any]:
-    return {
-        name: _from_ros(node.get_parameter(name).value) for name in flatten(PerceptionConfig())
-    }
 
 
 def _from_ros(value: Any) -> Any:

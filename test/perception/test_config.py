@@ -9,6 +9,7 @@ import pytest
 
 from rgbt_perception.config import (
     build_config,
+    change_config,
     flatten,
     group_types,
     load_config,
@@ -141,3 +142,35 @@ def test_bad_parameter_file_is_named(tmp_path: Path, text: str, message: str):
 def test_missing_parameter_file_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r'cannot read parameter file .*No such file.*check'):
         load_config(tmp_path / 'nothing.yaml')
+
+
+def test_a_change_keeps_everything_else():
+    before = build_config({'sync.queue_size': 3, 'sync.max_skew_s': 0.05})
+    after = change_config(before, {'sync.max_skew_s': 0.01, 'output.max_detections': 7})
+    assert (after.sync.max_skew_s, after.sync.queue_size) == (0.01, 3)
+    assert after.output.max_detections == 7
+    assert after.thermal is before.thermal
+    assert before.sync.max_skew_s == 0.05
+
+
+def test_values_that_depend_on_each_other_are_checked_together():
+    before = PerceptionConfig()
+    low_and_high = {'thermal.window_low_c': 50.0, 'thermal.window_high_c': 90.0}
+    assert change_config(before, low_and_high).thermal.window_low_c == 50.0
+    with pytest.raises(ConfigError, match=r'thermal.window_low_c is 50.0 and window_high_c 45.0'):
+        change_config(before, {'thermal.window_low_c': 50.0})
+
+
+@pytest.mark.parametrize(
+    'name', ['sync.max_skew', 'sink.max_skew_s', 'sync', '', '.', 'x' * 10**6]
+)
+def test_a_change_of_an_unknown_setting_is_refused(name):
+    with pytest.raises(ConfigError, match='unknown parameter'):
+        change_config(PerceptionConfig(), {name: 1.0})
+
+
+def test_a_very_long_value_does_not_fill_the_message():
+    with pytest.raises(ConfigError) as caught:
+        build_config({'output.class_id_format': 'x' * 10**6})
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).endswith('xxx..., expected one of name, index; choose one')

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from ros_rig import Rig
+
+FAST = {'diagnostics.period_s': 0.1}
 
 # Of this process alone, so that two test runs on one machine do not hear each other. Domains above
 # 101 use ports that the system may have given to others.
@@ -32,3 +36,33 @@ def ros_context() -> Iterator[object]:
     rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
     yield context
     rclpy.try_shutdown(context=context)
+
+
+@pytest.fixture
+def make_rig(
+    ros_context: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Rig]]:
+    """Make a node under test with a user beside it; closed at the end of the test."""
+    from fakes import build_card
+    from ros_rig import Rig
+
+    rigs: list[Rig] = []
+
+    def make(values: dict[str, Any] | None = None, **how: Any) -> Rig:
+        rig = Rig(
+            ros_context, build_card(tmp_path), capfd, values={**FAST, **(values or {})}, **how
+        )
+        rigs.append(rig)
+        return rig
+
+    yield make
+    for rig in rigs:
+        rig.close()
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig]) -> Rig:
+    """Return an active node under test."""
+    rig = make_rig()
+    rig.start()
+    return rig

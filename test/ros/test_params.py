@@ -9,7 +9,7 @@ from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from rgbt_perception.config import flatten, load_config, PerceptionConfig
+from rgbt_perception.config import build_config, flatten, load_config, PerceptionConfig
 from rgbt_perception.errors import ConfigError
 from rgbt_perception.ros.param_file import param_file_text
 from rgbt_perception.ros.params import (
@@ -212,3 +212,27 @@ def test_the_same_file_gives_the_same_settings_with_and_without_ros(make_node, t
         output=dataclasses.replace(expected.output, class_id_format='index'),
     )
     assert node.get_parameter('autostart').value is False
+
+
+def test_settings_in_force_come_back_from_their_file(tmp_path):
+    config = build_config(
+        {
+            'model.card': "/it's here",
+            'sync.offset_s': -1e-05,
+            'fallback.frozen_difference': 1e-07,
+            'fallback.min_contrast': 1e20,
+            'thermal.is_byte_swapped': True,
+            'registration.translation_thermal_to_rgb': [1e-06, 0.0, -3.5],
+        }
+    )
+    path = tmp_path / 'own.param.yaml'
+    path.write_text(param_file_text(config))
+    assert load_config(path) == config
+
+
+def test_ros_takes_settings_in_force_from_their_file(make_node, tmp_path):
+    config = build_config({'sync.offset_s': -1e-05, 'model.card': "/it's here"})
+    path = tmp_path / 'own.param.yaml'
+    path.write_text(param_file_text(config))
+    node = make_node(cli_args=['--ros-args', '--params-file', str(path)])
+    assert declare_parameters(node) == config

@@ -7,7 +7,6 @@ import threading
 
 import cv2
 from fakes import (
-    build_card,
     build_outputs,
     DETECTION_CLASSES,
     rgb_frame,
@@ -17,38 +16,13 @@ from fakes import (
 import numpy as np
 import pytest
 from rclpy.parameter import Parameter
-from ros_rig import image_of, reliable_latched, Rig, stamp_of
+from ros_rig import image_of, reliable_latched, stamp_of
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import LabelInfo, VisionInfo
 
 from rgbt_perception.errors import EngineError
 from rgbt_perception.ros.messages import header_of
 from rgbt_perception.types import Frame, Modality
-
-FAST = {'diagnostics.period_s': 0.1}
-
-
-@pytest.fixture
-def make_rig(ros_context, tmp_path, capfd):
-    rigs = []
-
-    def make(values=None, **how):
-        rig = Rig(
-            ros_context, build_card(tmp_path), capfd, values={**FAST, **(values or {})}, **how
-        )
-        rigs.append(rig)
-        return rig
-
-    yield make
-    for rig in rigs:
-        rig.close()
-
-
-@pytest.fixture
-def rig(make_rig):
-    rig = make_rig()
-    rig.start()
-    return rig
 
 
 def test_every_output_carries_the_header_of_its_rgb_frame(rig):
@@ -219,12 +193,16 @@ def _with(message, **fields):
 
 
 BAD_MESSAGES = {
-    'unknown rgb encoding': ('rgb', {'encoding': 'yuv422'}, "encoding 'yuv422', expected one of"),
+    'unknown rgb encoding': ('rgb', {'encoding': 'nv99'}, "encoding 'nv99', expected one of"),
     'rgb step too small': ('rgb', {'step': 100}, 'step 100, expected at least 192'),
     'rgb data too short': ('rgb', {'height': 49}, '9216 bytes of data, expected 9408'),
     'rgb 0x0': ('rgb', {'height': 0, 'width': 0}, '0x0, expected at least 1x1'),
     'rgb too large': ('rgb', {'height': 70_000, 'width': 70_000}, 'expected at most 33554432'),
-    'thermal palette': ('thermal', {'encoding': 'rgb8'}, "encoding 'rgb8', expected one of"),
+    'unknown thermal encoding': (
+        'thermal',
+        {'encoding': 'nv99'},
+        "encoding 'nv99', expected one of",
+    ),
     'thermal data too long': ('thermal', {'height': 39}, '4480 bytes of data, expected 4368'),
 }
 
