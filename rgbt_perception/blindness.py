@@ -38,6 +38,9 @@ THERMAL_NOISE_CONTRAST = 12.0
 # 16-bit values are in the wrong order when neighbours are so many times closer after a swap.
 SWAP_GAIN = 8.0
 
+UNSHARP = 'clean the lens, check its focus and the exposure'
+INVALID = 'check what the camera sends'
+
 
 def take_sample(pixels: Image) -> NDArray[Any]:
     """Return a contiguous copy of every n-th row and column, at least 120 of each if there are."""
@@ -63,7 +66,7 @@ def find_rgb_problem(pixels: Image, sample: NDArray[Any], config: FallbackConfig
     """
     if _is_dark(sample, config.dark_level):
         bright = float(np.percentile(sample, DARK_PERCENTILE))
-        return f'rgb is dark (p99.5 = {bright:.0f} of 255)'
+        return f'rgb is dark (p99.5 = {bright:.0f} of 255): uncover the lens or add light'
     is_white = cv2.inRange(sample, (WHITE_LEVEL,) * 3, (255,) * 3)
     white = cv2.countNonZero(is_white) / is_white.size
     if white > config.max_saturated:
@@ -74,7 +77,7 @@ def find_rgb_problem(pixels: Image, sample: NDArray[Any], config: FallbackConfig
     # Of the best channel: colour alone is no contrast.
     contrast = float(cv2.meanStdDev(sample)[1].max())
     if contrast < config.min_contrast:
-        return f'rgb has no contrast (standard deviation {contrast:.2f} grey levels)'
+        return f'rgb has no contrast (standard deviation {contrast:.2f} grey levels): {UNSHARP}'
     return _find_dead_lines('rgb', sample) or _find_noise(
         'rgb', pixels[..., 1], contrast, RGB_NOISE_CONTRAST * config.min_contrast, 'grey levels'
     )
@@ -99,10 +102,10 @@ def find_thermal_problem(
     if sample.dtype == np.float32:
         finite = sample[np.isfinite(sample)]
         if finite.size == 0:
-            return 'thermal has no finite pixel'
+            return f'thermal has no finite pixel: {INVALID}'
         invalid = 1.0 - finite.size / sample.size
         if invalid > MAX_INVALID:
-            return f'thermal has {100 * invalid:.0f} % pixels without a finite value'
+            return f'thermal has {100 * invalid:.0f} % pixels without a finite value: {INVALID}'
         contrast, unit = float(finite.std(dtype=np.float64)), 'K'
     else:
         problem = _find_saturation(sample, config, thermal)
@@ -112,7 +115,7 @@ def find_thermal_problem(
         unit = 'counts' if sample.dtype == np.uint16 else 'grey levels'
     step = quantum_of(sample)
     if contrast / step < config.min_contrast:
-        return f'thermal has no contrast (standard deviation {contrast:.3g} {unit})'
+        return f'thermal has no contrast (standard deviation {contrast:.3g} {unit}): {UNSHARP}'
     if sample.dtype == np.uint16 and is_byte_swapped(pixels):
         return (
             f'thermal has its bytes swapped: set thermal.is_byte_swapped to '

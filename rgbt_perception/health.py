@@ -24,8 +24,8 @@ _MODES = {
     (False, False): Mode.NONE,
 }
 _FROZEN_HINTS = {
-    Modality.RGB: 'does the driver repeat its last buffer?',
-    Modality.THERMAL: 'FFC shutter?',
+    Modality.RGB: 'its driver repeats one buffer, restart it',
+    Modality.THERMAL: 'wait if its shutter is closed (FFC), else restart its driver',
 }
 
 
@@ -128,4 +128,4 @@ class _Camera:
         if problem or not 0.0 < config.frozen_after_s <= same_s:
             return problem
         name, hint = self._modality.value, _FROZEN_HINTS[self._modality]
-        return f'{name} is frozen (same image for {same_s:.2f} s, {hint})'
+        return f'{name} is frozen (same image for {same_s:.2f} s): {hint}'

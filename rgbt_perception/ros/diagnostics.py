@@ -96,6 +96,7 @@ class Diagnostics:
         self._lock = threading.Lock()
         self._window = _Window()
         self._dropped: Counter[DropReason] = Counter()
+        self._reported_drops: Counter[DropReason] = Counter()  # of the pairer
         self._num_results = 0
         self._last: Result | None = None
         self._last_error = ''
@@ -226,7 +227,9 @@ class Diagnostics:
         skews_ms = window.skews_ms
         mean_ms = float(np.mean(np.abs(skews_ms))) if skews_ms else float('nan')
         largest_ms = float(np.max(np.abs(skews_ms))) if skews_ms else float('nan')
-        pairing = Finding(OK, f'{len(skews_ms)} pairs, mean |skew| {mean_ms:.1f} ms')
+        totals = facts.dropped + self._dropped
+        text = f'{len(skews_ms)} pairs, mean |skew| {mean_ms:.1f} ms{self._new_drops(facts)}'
+        pairing = Finding(OK, text)
         if is_single or not facts.is_enabled:
             pairing = Finding(OK, 'nothing to pair: one camera or both are silent')
         elif not skews_ms and self._is_long_ago(self._paired_ns, now_ns):
@@ -234,7 +237,6 @@ class Diagnostics:
         offset = Finding(WARN, '' if pairing.level == WARN else facts.offset_text)
         misregistration = registration_finding(self._last, pipeline, self.config.registration)
         verdict = merge([pairing, offset, misregistration])
-        totals = facts.dropped + self._dropped
         shift = self._last.misregistration if self._last else None
         values = {
             'mean_skew_ms': f'{mean_ms:.3f}',
@@ -247,6 +249,13 @@ class Diagnostics:
             **{f'dropped_{reason.value}': str(totals[reason]) for reason in DropReason},
         }
         return self._status(verdict, 'synchronisation', values)
+
+    def _new_drops(self, facts: NodeFacts) -> str:
+        """Say what the pairer dropped since the last report, by reason."""
+        new = facts.dropped - self._reported_drops
+        self._reported_drops = Counter(facts.dropped)
+        counts = [f'{new[reason]} {reason.value}' for reason in DropReason if new[reason]]
+        return f', dropped {", ".join(counts)}' if counts else ''
 
     def _is_long_ago(self, event_ns: int, now_ns: int) -> bool:
         """Return whether an event is older than one regular report; urgent ones come sooner."""

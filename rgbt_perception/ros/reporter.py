@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from rgbt_perception.ros.diagnostics import Diagnostics, NodeFacts
 from rgbt_perception.ros.qos import overridable, result_qos
+from rgbt_perception.types import NS_PER_S
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rgbt_perception.pipeline import Pipeline
     from rgbt_perception.ros.guarded_pairer import GuardedPairer
     from rgbt_perception.types import Modality
+
+# A node that was killed is still in the graph for a while when the next one starts.
+NAMESAKE_NS = 2 * NS_PER_S
 
 
 class Reporter:
@@ -38,7 +42,7 @@ class Reporter:
         """
         self._node, self._pipeline = node, pipeline
         self._topics: dict[Modality, str] = {}
-        self._num_namesakes = 0
+        self._alone_ns, self._is_namesake_said = time.monotonic_ns(), False
         self.last_statuses: list[DiagnosticStatus] = []
         self.diagnostics = self._new_diagnostics(config)
         self._publisher = node.create_publisher(
@@ -71,7 +75,7 @@ class Reporter:
             offset_text=pairer.offset_text(),
         )
         statuses = self.diagnostics.statuses(now_ns, facts, self._pipeline)
-        self._mark_namesakes(statuses[-1])
+        self._mark_namesakes(statuses[-1], now_ns)
         self.last_statuses = statuses
         message = DiagnosticArray(status=statuses)
         message.header.stamp = now.to_msg()
@@ -89,18 +93,21 @@ class Reporter:
             node_name=self._node.get_fully_qualified_name().lstrip('/'),
         )
 
-    def _mark_namesakes(self, status: DiagnosticStatus) -> None:
+    def _mark_namesakes(self, status: DiagnosticStatus, now_ns: int) -> None:
         """Warn in a status, and once in the log, of other nodes with the name of this one."""
         own = (self._node.get_name(), self._node.get_namespace())
-        num_before = self._num_namesakes
-        self._num_namesakes = self._node.get_node_names_and_namespaces().count(own) - 1
-        if self._num_namesakes < 1:
+        num_namesakes = self._node.get_node_names_and_namespaces().count(own) - 1
+        if num_namesakes < 1:
+            self._alone_ns, self._is_namesake_said = now_ns, False
+            return
+        if now_ns - self._alone_ns < NAMESAKE_NS:
             return
         sentence = (
-            f'{self._num_namesakes + 1} nodes are called {self._node.get_fully_qualified_name()}: '
+            f'{num_namesakes + 1} nodes are called {self._node.get_fully_qualified_name()}: '
             f'their results mix; start the other one in its own namespace, or stop it'
         )
         status.level = max(status.level, DiagnosticStatus.WARN)
         status.message = f'{sentence}; {status.message}'
-        if num_before < 1:
+        if not self._is_namesake_said:
+            self._is_namesake_said = True
             self._node.get_logger().warning(sentence)

@@ -12,6 +12,7 @@ from rgbt_perception.blindness import (
     find_thermal_problem,
     is_byte_swapped,
     take_sample,
+    UNSHARP,
 )
 from rgbt_perception.config import FallbackConfig, ThermalConfig
 
@@ -53,7 +54,10 @@ def test_good_images_have_no_problem():
     assert thermal_problem(thermal_frame(size_hw=HW).pixels) == ''
 
 
-@pytest.mark.parametrize(('top', 'problem'), [(12, 'rgb is dark (p99.5 = 12 of 255)'), (13, '')])
+@pytest.mark.parametrize(
+    ('top', 'problem'),
+    [(12, 'rgb is dark (p99.5 = 12 of 255): uncover the lens or add light'), (13, '')],
+)
 def test_rgb_is_dark_up_to_the_dark_level_inclusive(top: int, problem: str):
     ramp = np.minimum(scene(np.uint8, low=0.0, high=top * 1.5), top)
     pixels = np.repeat(ramp[..., None], 3, axis=2)
@@ -63,7 +67,7 @@ def test_rgb_is_dark_up_to_the_dark_level_inclusive(top: int, problem: str):
 def test_few_bright_pixels_do_not_make_a_dark_image_seeing():
     pixels = np.full((200, 300, 3), 2, np.uint8)
     pixels[0, 0] = 255
-    assert rgb_problem(pixels) == 'rgb is dark (p99.5 = 2 of 255)'
+    assert rgb_problem(pixels) == 'rgb is dark (p99.5 = 2 of 255): uncover the lens or add light'
 
 
 @pytest.mark.parametrize(('share', 'is_blind'), [(0.6, False), (0.61, True)])
@@ -85,7 +89,10 @@ def test_strong_red_is_not_saturated():
 @pytest.mark.parametrize('colour', [(128, 128, 128), (200, 30, 90)])
 def test_one_colour_has_no_contrast(colour: tuple[int, int, int]):
     pixels = np.full((*HW, 3), colour, np.uint8)
-    assert rgb_problem(pixels) == 'rgb has no contrast (standard deviation 0.00 grey levels)'
+    assert (
+        rgb_problem(pixels)
+        == f'rgb has no contrast (standard deviation 0.00 grey levels): {UNSHARP}'
+    )
 
 
 def test_covered_lens_shows_only_noise():
@@ -155,16 +162,19 @@ def test_thermal_contrast_is_measured_in_its_own_quantisation(
 
 def test_constant_thermal_has_no_contrast():
     pixels = np.full(HW, 29_315, np.uint16)
-    assert thermal_problem(pixels) == 'thermal has no contrast (standard deviation 0 counts)'
+    assert (
+        thermal_problem(pixels)
+        == f'thermal has no contrast (standard deviation 0 counts): {UNSHARP}'
+    )
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_show_nothing(value: float):
     pixels = np.full(HW, value, np.float32)
-    assert thermal_problem(pixels) == 'thermal has no finite pixel'
+    assert thermal_problem(pixels) == 'thermal has no finite pixel: check what the camera sends'
     good = scene(np.float32, low=10.0, high=30.0, noise=0.05)
     pixels[:10] = good[:10]
-    assert thermal_problem(pixels) == 'thermal has 90 % pixels without a finite value'
+    assert thermal_problem(pixels) == 'thermal has 90 % pixels without a finite value: check what the camera sends'
 
 
 def test_sky_out_of_range_is_not_dead():
@@ -236,7 +246,7 @@ def test_noise_and_tiny_images_are_not_taken_for_swapped():
 def test_images_one_pixel_wide_are_judged(hw: tuple[int, int]):
     assert rgb_problem(rgb_frame(size_hw=hw).pixels) in (
         '',
-        'rgb has no contrast (standard deviation 0.00 grey levels)',
+        f'rgb has no contrast (standard deviation 0.00 grey levels): {UNSHARP}',
     )
     for dtype in (np.uint8, np.uint16, np.float32):
         pixels = thermal_frame(size_hw=hw).pixels.astype(dtype)

@@ -11,6 +11,7 @@ from fakes import build_pair, rgb_frame, thermal_frame
 import numpy as np
 import pytest
 
+from rgbt_perception.blindness import UNSHARP
 from rgbt_perception.config import FallbackConfig, ThermalConfig
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.types import Frame, Modality, Mode, NS_PER_S, Pair
@@ -72,7 +73,8 @@ def test_no_usable_camera_gives_both_reasons():
     pair = Pair(rgb=rgb_frame(value=0), thermal=thermal_frame(value=0))
     assert HealthMonitor(CONFIG).assess(pair) == (
         Mode.NONE,
-        'rgb is dark (p99.5 = 0 of 255); thermal has no contrast (standard deviation 0 counts)',
+        'rgb is dark (p99.5 = 0 of 255): uncover the lens or add light; '
+        f'thermal has no contrast (standard deviation 0 counts): {UNSHARP}',
     )
     pair = Pair(rgb=rgb_frame(value=0), thermal=None)
     assert HealthMonitor(CONFIG).assess(pair)[0] is Mode.NONE
@@ -90,7 +92,7 @@ def test_blind_camera_is_left_out_at_once_and_used_again_after_the_recovery_time
     assert [mode for mode, _ in verdicts] == [Mode.THERMAL_ONLY] * 5 + [Mode.FUSED] * 2
     assert verdicts[1][1] == (
         'rgb recovers: used again after 0.30 s, good for 0.10 s (was: rgb is dark (p99.5 = 3 of '
-        '255))'
+        '255): uncover the lens or add light)'
     )
     assert verdicts[-1][1] == ''
 
@@ -161,8 +163,12 @@ def test_repeated_image_is_frozen_after_the_limit_and_names_the_shutter():
     verdicts = feed.step(9, thermal=same)
     # First seen at 0; at 20 Hz 0.25 s later is the sixth frame.
     assert [mode for mode, _ in verdicts] == [Mode.FUSED] * 5 + [Mode.RGB_ONLY] * 4
-    assert verdicts[5][1] == 'thermal is frozen (same image for 0.25 s, FFC shutter?)'
-    assert verdicts[8][1] == 'thermal is frozen (same image for 0.40 s, FFC shutter?)'
+    assert verdicts[5][1].startswith(
+        'thermal is frozen (same image for 0.25 s): wait if its shutter'
+    )
+    assert verdicts[8][1].startswith(
+        'thermal is frozen (same image for 0.40 s): wait if its shutter'
+    )
     # Fresh images again: five more frames until 0.3 s after the last frozen one.
     assert feed.modes(6) == [Mode.RGB_ONLY] * 5 + [Mode.FUSED]
 
@@ -171,7 +177,7 @@ def test_frozen_rgb_names_the_driver():
     verdicts = Feed().step(6, rgb=rgb_frame(7))
     assert verdicts[-1] == (
         Mode.THERMAL_ONLY,
-        'rgb is frozen (same image for 0.25 s, does the driver repeat its last buffer?)',
+        'rgb is frozen (same image for 0.25 s): its driver repeats one buffer, restart it',
     )
 
 
@@ -182,7 +188,7 @@ def test_missing_frames_do_not_end_a_freeze():
     feed.step(4, thermal=None)
     mode, reason = feed.step(1, thermal=same)[0]
     assert mode is Mode.RGB_ONLY
-    assert reason == 'thermal is frozen (same image for 0.50 s, FFC shutter?)'
+    assert reason.startswith('thermal is frozen (same image for 0.50 s): wait if its shutter')
 
 
 def test_a_frame_used_again_under_its_own_stamp_is_not_frozen():

@@ -73,7 +73,10 @@ def test_pair_without_a_usable_camera_is_not_given_to_the_network(tmp_path: Path
     result = build_pipeline(tmp_path, engine).run(pair)
     assert not engine.batches
     assert result.mode is Mode.NONE
-    assert result.mode_reason == 'rgb is dark (p99.5 = 0 of 255); no thermal frame'
+    assert (
+        result.mode_reason
+        == 'rgb is dark (p99.5 = 0 of 255): uncover the lens or add light; no thermal frame'
+    )
     assert len(result.detections) == 0
     assert result.label_map.shape == (48, 64)
     assert (result.label_map == UNLABELED).all()
