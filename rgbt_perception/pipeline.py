@@ -15,7 +15,7 @@ from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.dominance_filter import DominanceFilter
 from rgbt_perception.engine import Engine, open_engine, supervise
-from rgbt_perception.errors import ConfigError
+from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.misregistration import MisregistrationMonitor
@@ -30,9 +30,12 @@ from rgbt_perception.types import (
     Batch,
     Detections,
     FloatArray,
+    Frame,
+    Misregistration,
     Modality,
     Mode,
     Pair,
+    RawOutputs,
     Result,
     StageTimes,
     Temperatures,
@@ -71,6 +74,7 @@ class Pipeline:
         self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
         self._monitor = MisregistrationMonitor(config.registration)
         self._misregistration = UNKNOWN_MISREGISTRATION
+        self._geometry: object = None  # that the monitor's measurements were made with
 
     def run(self, pair: Pair) -> Result:
         """Process one pair; a pair without any usable camera gives an empty result.
@@ -94,7 +98,7 @@ class Pipeline:
         label_map = decode_label_map(raw, letterbox, source_hw)
         dominance = self._dominance.update(raw, mode, pair.reference.stamp_ns)
         if mode is Mode.FUSED and pair.rgb is not None and thermal is not None:
-            self._misregistration = self._monitor.update(pair.rgb.pixels, thermal)
+            self._misregistration = self._measure_misregistration(pair.rgb, thermal)
         return Result(
             pair=pair,
             mode=mode,
@@ -112,7 +116,8 @@ class Pipeline:
         """Run the network once on zeros, so that the first pair is as fast as the later ones.
 
         Raises:
-            EngineError: If the network fails, e.g. because the graph refuses the input size.
+            EngineError: If the network fails, e.g. because the graph refuses the input size, or
+                gives other numbers of classes than the card names.
         """
         image = np.zeros((1, 3, *self.input_hw), np.float32)
         batch = Batch(
@@ -122,7 +127,18 @@ class Pipeline:
             letterbox=letterbox_transform(self.input_hw, self.input_hw),
             source_hw=self.input_hw,
         )
-        self.engine.run(batch)
+        self._check_classes(self.engine.run(batch))
+
+    def _check_classes(self, raw: RawOutputs) -> None:
+        for kind, num_given, names in (
+            ('detection', raw.class_logits.shape[2], self.card.detection_classes),
+            ('segmentation', raw.segmentation_logits.shape[1], self.card.segmentation_classes),
+        ):
+            if num_given != len(names):
+                raise EngineError(
+                    f"the network gives {num_given} {kind} classes, card '{self.card.name}' names "
+                    f'{len(names)}; use the card that was exported with this network'
+                )
 
     def reconfigure(self, config: PerceptionConfig) -> None:
         """Take over the settings that may change while running.
@@ -167,6 +183,13 @@ class Pipeline:
         if pair.rgb is None:
             return image
         return np.asarray(self.registration.register(image, pair.rgb.size_hw), np.float32)
+
+    def _measure_misregistration(self, rgb: Frame, thermal: FloatArray) -> Misregistration:
+        """Measure now and then, afresh when other camera models, pose or image sizes came."""
+        if self._geometry != self.registration.geometry:
+            self._geometry = self.registration.geometry
+            self._monitor.reset()
+        return self._monitor.update(rgb.pixels, thermal)
 
     def _temperatures(self, pair: Pair, mode: Mode, detections: Detections) -> Temperatures:
         if pair.thermal is None or mode is Mode.RGB_ONLY or not len(detections):

@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drive.add_argument('--duration', type=positive_float, default=24.0, metavar='S')
     drive.add_argument('--rate', type=positive_float, default=5.0, metavar='HZ')
     drive.add_argument('--no-failures', action='store_true', help='both cameras work all the time')
+    drive.add_argument(
+        '--camera-info', action='store_true', help='also write the model of each camera'
+    )
     dataset = kinds.add_parser('dataset', help='a folder of pairs')
     dataset.add_argument('--pairs', type=count, default=300, metavar='N', help='default: 300')
     for parser_of_kind in (drive, dataset):
@@ -58,6 +61,7 @@ def _run_drive(args: argparse.Namespace) -> int:
         duration_s=args.duration,
         rate_hz=args.rate,
         scale=args.scale,
+        has_camera_info=args.camera_info,
         has_failures=not args.no_failures,
     )
     instants = write_drive(config, args.out)

@@ -4,20 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 import re
 import struct
 from typing import Any, TYPE_CHECKING
 
-from fakes import build_card, build_onnx_card, build_outputs, FailingEngine, HangingEngine
+from fakes import (
+    build_card,
+    build_onnx_card,
+    build_outputs,
+    FailingEngine,
+    FakeEngine,
+    HangingEngine,
+)
 import numpy as np
 
 from faults.table import live, sentence
 from rgbt_models.card import CARD_FILE, hash_file, load_card
 from rgbt_models.errors import RGBTError
-from rgbt_perception.config import EngineConfig
+from rgbt_perception.config import EngineConfig, PerceptionConfig
 from rgbt_perception.engine import open_engine
 from rgbt_perception.engine.base import collect_outputs
+from rgbt_perception.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +109,13 @@ def classes_repeat(folder: Path) -> str:
     values['detection_classes'] = ['person', 'person', 'car']
     (folder / CARD_FILE).write_text(json.dumps(values), encoding='utf-8')
     return _refusal(lambda: load_card(str(folder)))
+
+
+@sentence(CHECKPOINT, 'a card with another class list than its network', text='gives 3 detection')
+def other_class_list(folder: Path) -> str:
+    card = replace(build_card(folder), detection_classes=('person', 'car', 'bicycle', 'dog'))
+    pipeline = Pipeline(card=card, engine=FakeEngine(), config=PerceptionConfig())
+    return _refusal(pipeline.warm_up)
 
 
 def _load(folder: Path, content: bytes | dict[str, Any]) -> str:

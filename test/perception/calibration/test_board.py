@@ -95,6 +95,25 @@ def test_pair_of_two_instants_is_left_out_as_an_outlier(circles):
     assert found.error_px < 0.1
 
 
+def test_wrong_view_does_not_spoil_the_estimated_cameras(circles, monkeypatch):
+    pairs, rgb, _ = circles
+    honest = detect_boards(pairs, CIRCLES)
+
+    def detect_wrongly(given, pattern):
+        # One board found a column too far to the right, the new column at a guessed place.
+        found, rejected = list(honest[0]), list(honest[1])
+        grid = found[3].rgb.pixels.reshape(5, 7, 2)
+        guessed = np.concatenate([grid[:, 1:], grid[:, -1:] + [9.0, 30.0]], axis=1)
+        view = replace(found[3].rgb, pixels=guessed.reshape(-1, 2))
+        found[3] = replace(found[3], rgb=view)
+        return found, rejected
+
+    monkeypatch.setattr('rgbt_perception.calibration.board.detect_boards', detect_wrongly)
+    found = calibrate_board(pairs, CIRCLES)
+    assert honest[0][3].name in [item.name for item in found.rejected]
+    np.testing.assert_allclose(found.rgb.intrinsics, rgb.intrinsics, atol=4.0)
+
+
 def test_pairs_that_contradict_each_other_are_refused(circles):
     pairs, rgb, thermal = circles
     shuffled = [

@@ -29,7 +29,7 @@ def test_help_names_every_command(capsys):
         main(['--help'])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert all(f'\n    {name} ' in text for name in COMMANDS)
+    assert all(f'\n  {name} ' in text for name in COMMANDS)
 
 
 @pytest.mark.parametrize('name', COMMANDS)
