@@ -172,6 +172,8 @@ def test_the_mdi_message_of_a_fused_result():
         'skew_ms': '7.250',
         'rgb_stamp': '1700000001.000000005',
         'thermal_stamp': '1700000001.007250005',
+        'misregistration_px': '5.0',
+        'misregistration_confidence': '0.50',
         'method': 'linear_share',
         'valid': 'true',
         'state': 'rgb',
