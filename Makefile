@@ -3,6 +3,7 @@
 # make test    everything: lint, format, types, tests, colcon build and test
 # make check   lint, format and types only
 # make bench   measure this machine; needs what `make test` installs
+# make soak    the node among random faults for 20 minutes
 #
 # PYTHON=python3.12          another interpreter (3.10 to 3.14), for new environments
 # TORCH_SPEC='torch==2.9.1'  another torch, e.g. a CPU build together with PIP_EXTRA_INDEX_URL
@@ -35,7 +36,7 @@ FOLDERS := $(wildcard rgbt_models rgbt_perception launch config bags resource)
 INSTALLED := $(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*') package.xml setup.py setup.cfg
 PIP_ROS := $(wildcard tools/pip_ros/*.py tools/pip_ros/interfaces/*/*.xml tools/pip_ros/interfaces/*/msg/*)
 
-.PHONY: demo test check pytest colcon bench clean
+.PHONY: demo test check pytest colcon bench soak clean
 demo: $(RUN)/.installed
 	$(RUN)/bin/rgbt demo
 
@@ -57,6 +58,14 @@ colcon: $(DEV)/.installed
 
 bench: $(DEV)/.installed
 	$(DEV)/bin/python -m bench
+	$(DEV)/bin/python -m bench.pairing
+	$(DEV)/bin/python -m bench.registration
+	$(DEV)/bin/python -m bench.node_overhead
+	$(DEV)/bin/python -m bench.thermal
+	$(DEV)/bin/python -m bench.transport
+
+soak: $(DEV)/.installed
+	$(DEV)/bin/python -m bench.soak
 
 clean:
 	rm -rf $(RUN) $(DEV) build install log *.egg-info .mypy_cache .pytest_cache .ruff_cache

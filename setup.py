@@ -24,6 +24,7 @@ EXTRAS = {
         'ros-rclpy[fastrtps]>=7.1',
         'ros-diagnostic-msgs>=5.3',
         'ros-lifecycle-msgs>=2.0',
+        'ros-rosgraph-msgs>=2.0',
         'ros-sensor-msgs>=5.3',
         'ros-std-srvs>=5.3',
     ],

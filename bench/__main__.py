@@ -12,16 +12,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-import json
-import os
 from pathlib import Path
-import platform
+import sys
 from time import perf_counter, perf_counter_ns, process_time
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.report import add_common_arguments, conditions, describe, number, write_results
 from rgbt_models.card import load_card
 from rgbt_perception.bag import BagReader
 from rgbt_perception.config import EngineConfig, FallbackConfig, PerceptionConfig, SyncConfig
@@ -48,15 +47,6 @@ def load_pairs(bag: Path, config: PerceptionConfig) -> list[Pair]:
             if len(pairs) == NUM_PAIRS:
                 break
     return pairs
-
-
-def describe(samples: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest, rounded."""
-    return {
-        'median': round(float(np.median(samples)), 3),
-        'min': round(min(samples), 3),
-        'max': round(max(samples), 3),
-    }
 
 
 def measure_pipelines(
@@ -114,43 +104,40 @@ def measure_pairing(rounds: int) -> dict[str, float]:
     return describe([_microseconds(pair_all) / len(frames) for _ in range(rounds)])
 
 
-def conditions(threads: int, rounds: int) -> dict[str, object]:
-    """Return what the figures depend on."""
-    return {
-        'processor': _processor_name(),
-        'cores': len(os.sched_getaffinity(0)),
-        'python': platform.python_version(),
-        'threads': threads,
-        'rounds': rounds,
-        'pairs': NUM_PAIRS,
-    }
-
-
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(prog='python -m bench', description=__doc__)
-    parser.add_argument('--rounds', type=int, default=24)
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads of each engine')
-    parser.add_argument('--out', type=Path, default=Path('bench_out'))
-    args = parser.parse_args()
+    parser = argparse.ArgumentParser(
+        prog='python -m bench', description=(__doc__ or '').partition('\n')[0]
+    )
+    parser.add_argument(
+        '--threads', type=number(int, at_least=1), default=1, help='CPU threads of each engine'
+    )
+    add_common_arguments(parser, rounds=24)
+    args = parser.parse_args(argv)
     bag = find_share_file('bags/sample_drive')
     config = with_registration(PerceptionConfig(), load_rig(bag))
+    card = load_card(config.model.card)
     started = perf_counter()
     pipelines = measure_pipelines(
         config, load_pairs(bag, config), rounds=args.rounds, threads=args.threads
     )
     results = {
-        'conditions': conditions(args.threads, args.rounds),
+        'conditions': conditions(
+            card=card,
+            input=f'{card.input_hw[0]}x{card.input_hw[1]}',
+            threads=args.threads,
+            rounds=args.rounds,
+            pairs=NUM_PAIRS,
+        ),
         'pipeline': pipelines,
         'onnx_over_torch_infer': round(
             pipelines['onnx']['infer_ms']['median'] / pipelines['torch']['infer_ms']['median'], 3
         ),
         'pairing_us_per_frame': measure_pairing(max(5, args.rounds // 4)),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / 'bench.json'
-    path.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+    path = write_results('bench', results, args.out)
     _print(results, path, perf_counter() - started)
+    return 0
 
 
 def _print(results: dict[str, object], path: Path, seconds: float) -> None:
@@ -177,14 +164,5 @@ def _microseconds(action: Callable[[], None]) -> float:
     return (perf_counter_ns() - started) / 1e3
 
 
-def _processor_name() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor()
-
-
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -75,6 +75,19 @@ class ChildProcess:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        """Its process id.
+
+        Raises:
+            ProcessError: If it was not started.
+        """
+        if self._process is None:
+            raise ProcessError(
+                f'{self.name} has no process id, expected it to be started; use it with `with`'
+            )
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """Its exit status, None while it runs."""
         return None if self._process is None else self._process.poll()

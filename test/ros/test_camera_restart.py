@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name('camera_process.py')
 PERIOD_MS = 50
 MAX_WAIT_S, MISSING_AFTER_S = 0.15, 0.5
 DEADLINE_S = MAX_WAIT_S + MISSING_AFTER_S
-SCHEDULING_S = 0.25  # of a busy machine
+SCHEDULING_S = 1.0  # of a busy machine; without the deadline nothing would come at all
 
 
 @pytest.fixture
@@ -40,8 +40,12 @@ def start_camera():
         camera.wait()
 
 
+def since(rig, index):
+    return [values_of(item.status[0]) for item in rig.received['mdi'][index:]]
+
+
 def modes_since(rig, index):
-    return [values_of(item.status[0])['mode'] for item in rig.received['mdi'][index:]]
+    return [item['mode'] for item in since(rig, index)]
 
 
 @pytest.mark.parametrize(('name', 'alone'), [('thermal', 'rgb_only'), ('rgb', 'thermal_only')])
@@ -68,16 +72,9 @@ def test_a_killed_camera_costs_one_deadline_and_its_return_three_pairs(
     rig.wait_until(
         lambda: rig.status(f'{name} input')['frames'] != str(num_frames), 'its frames are back'
     )
-    rig.wait_until(lambda: modes_since(rig, -3) == ['fused'] * 3, 'both are used again')
-    since = modes_since(rig, num_alone)
-    first = since.index('fused')
-    assert set(since[first + 3 :]) <= {'fused'}  # once back, at most three pairs to settle
-    assert first_partnered(rig, num_alone, name) + 3 >= first
+    rig.wait_until(lambda: modes_since(rig, -5) == ['fused'] * 5, 'both are used again')
+    pairs = [item for item in since(rig, num_alone) if item['rgb_stamp'] and item['thermal_stamp']]
+    # A busy machine may lose single frames on the way; of complete pairs three may settle.
+    assert {item['mode'] for item in pairs[3:]} == {'fused'}
     stamps = [stamp_of(item) for item in rig.received['mdi']]
     assert stamps == sorted(stamps)
-
-
-def first_partnered(rig, index, name):
-    """Return which result since ``index`` is the first that had a frame of that camera."""
-    stamps = [values_of(item.status[0])[f'{name}_stamp'] for item in rig.received['mdi'][index:]]
-    return next(number for number, stamp in enumerate(stamps) if stamp)

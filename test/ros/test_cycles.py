@@ -8,10 +8,12 @@ import os
 from pathlib import Path
 import threading
 
+from fakes import build_outputs
 import numpy as np
 import pytest
+from ros_rig import stamp_of
 
-from rgbt_perception.errors import EngineError
+from rgbt_perception.errors import BackendUnavailableError, EngineError
 
 NUM_CYCLES, NUM_FIRST = 400, 200  # the first ones fill the pools of Fast DDS and malloc
 MAX_GROWTH_BYTES = 1_500_000  # of the other 200; the noise of malloc
@@ -144,6 +146,58 @@ def test_a_worker_that_does_not_end_fails_deactivate_and_the_next_attempt_works(
     assert rig.node.trigger_deactivate().name == 'SUCCESS'
     assert rig.node.trigger_activate().name == 'SUCCESS'
     rig.wait_until(rig._is_connected, 'the node is connected')
+    rig.run_pair()
+
+
+def test_a_pair_of_the_last_activation_is_never_published_in_the_next(rig):
+    entered, go_on = threading.Event(), threading.Event()
+
+    def wait_for_the_test(batch):
+        entered.set()
+        assert go_on.wait(20.0)
+        return build_outputs((64, 80))
+
+    rig.engine.outputs = wait_for_the_test
+    rig.node._loop.drain_timeout_s = 0.05
+    stale_ns = rig.send_pair()
+    rig.wait_until(entered.is_set, 'the engine is busy')
+    assert rig.node.trigger_deactivate().name == 'FAILURE'
+    assert rig.node.trigger_deactivate().name == 'SUCCESS'
+    assert rig.node.trigger_activate().name == 'SUCCESS'
+    rig.wait_until(rig._is_connected, 'the node is connected')
+    rig.engine.outputs = None
+    go_on.set()
+    rig.run_pair()
+    assert stale_ns not in [stamp_of(item) for item in rig.received['mdi']]
+    rig.wait_until(
+        lambda: rig.status('inference').get('pairs_superseded') == '1', 'the old one is counted'
+    )
+
+
+def test_a_failed_configure_leaves_no_publisher_behind(make_rig, monkeypatch):
+    import rgbt_perception.ros.outputs as module
+
+    rig = make_rig()
+    num_publishers = len(list(rig.node.publishers))
+
+    def refuse():
+        raise BackendUnavailableError('vision_msgs is not installed; install it')
+
+    monkeypatch.setattr(module, 'import_vision_msgs', refuse)
+    assert rig.node.trigger_configure().name == 'FAILURE'
+    assert len(list(rig.node.publishers)) == num_publishers
+
+
+def test_activating_what_was_released_says_what_to_do(make_rig):
+    rig = make_rig()
+    assert rig.node.trigger_configure().name == 'SUCCESS'
+    rig.node.close()
+    assert rig.node.trigger_activate().name == 'FAILURE'
+    rig.wait_until(
+        lambda: 'cannot activate: the model was released already' in rig.log_text(), 'it is said'
+    )
+    assert rig.node.trigger_cleanup().name == 'SUCCESS'
+    rig.start()
     rig.run_pair()
 
 

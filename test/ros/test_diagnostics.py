@@ -6,64 +6,20 @@ import math
 from types import SimpleNamespace
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostics_feed import changed, CLOCK_NS, note_frames, PIPELINE, SECOND, statuses, TOPICS
 from made_results import build_result, rgb_frame, RGB_STAMP_NS, thermal_frame
 import pytest
 
 from rgbt_perception.config import build_config
 from rgbt_perception.engine.base import EngineState
-from rgbt_perception.ros.diagnostics import Diagnostics, NodeFacts
+from rgbt_perception.ros.diagnostics import Diagnostics
 from rgbt_perception.types import DropReason, Modality, Mode, Pair
-
-SECOND = 1_000_000_000
-TOPICS = {Modality.RGB: '/rgb/image_raw', Modality.THERMAL: '/thermal/image_raw'}
-PIPELINE = SimpleNamespace(
-    card=SimpleNamespace(
-        detection_classes=('person', 'car', 'bicycle'),
-        name='tiny',
-        version='1',
-        architecture='rgbt_tiny',
-        licence='Apache-2.0',
-        training_data='a synthetic world',
-        synthetic_only=True,
-    ),
-    engine=SimpleNamespace(backend='onnx', device='cpu', precision='fp32', state=EngineState()),
-    input_hw=(384, 512),
-    scaler=SimpleNamespace(problem=''),
-    radiometry=SimpleNamespace(describe=lambda pixels: f'counts of {pixels.dtype}'),
-    health=SimpleNamespace(problems={}),
-    registration=SimpleNamespace(problem=''),
-)
-# Node clock minus monotonic clock, so that the stamps of the results made by hand are fresh.
-CLOCK_NS = RGB_STAMP_NS
 
 
 @pytest.fixture
 def diagnostics():
     config = build_config({'sync.offset_s': 0.5, 'sync.max_skew_s': 0.03})
     return Diagnostics(config=config, topics=TOPICS, now_ns=0)
-
-
-def statuses(diagnostics, now_ns, *, publishers=(1, 1), pipeline=PIPELINE, **facts):
-    known = {
-        'received': Counter({Modality.RGB: 11, Modality.THERMAL: 12}),
-        'dropped': Counter(),
-        'waiting': 0,
-        'num_publishers': dict(zip(Modality, publishers, strict=True)),
-        'clock_ns': CLOCK_NS,
-    }
-    items = diagnostics.statuses(now_ns, NodeFacts(**{**known, **facts}), pipeline)
-    return {item.name.removeprefix('perception: '): item for item in items}
-
-
-def note_frames(diagnostics, now_ns):
-    """Both cameras deliver now, with fresh stamps."""
-    diagnostics.note_frame(rgb_frame(CLOCK_NS + now_ns), now_ns)
-    diagnostics.note_frame(thermal_frame(CLOCK_NS + now_ns), now_ns)
-
-
-def changed(**parts):
-    """The pipeline with some parts replaced."""
-    return SimpleNamespace(**{**vars(PIPELINE), **parts})
 
 
 def values(status):
@@ -352,26 +308,3 @@ def test_trouble_of_the_engine_is_said_with_its_cause(diagnostics, state, level,
     status = statuses(diagnostics, SECOND, pipeline=changed(engine=engine))['engine']
     assert status.level == level
     assert status.message.startswith(text)
-
-
-def test_changes_of_mode_and_failures_do_not_wait_for_the_next_report(diagnostics):
-    diagnostics.note_result(build_result(), SECOND)
-    assert not diagnostics.take_urgent()
-    alone = Pair(rgb=rgb_frame(), thermal=None)
-    diagnostics.note_result(build_result(alone, mode=Mode.RGB_ONLY, mode_reason='x'), SECOND)
-    assert diagnostics.take_urgent()
-    assert not diagnostics.take_urgent()
-    diagnostics.note_failed('boom')
-    diagnostics.note_failed('boom')
-    assert diagnostics.take_urgent()
-    statuses(diagnostics, SECOND)
-    diagnostics.note_failed('boom')
-    assert diagnostics.take_urgent()
-
-
-def test_an_urgent_report_between_two_results_is_not_a_lack_of_results(diagnostics):
-    note_frames(diagnostics, SECOND)
-    diagnostics.note_result(build_result(), SECOND)
-    statuses(diagnostics, SECOND)
-    found = statuses(diagnostics, SECOND + SECOND // 10)
-    assert found['inference'].level == found['synchronisation'].level == DiagnosticStatus.OK

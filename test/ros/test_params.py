@@ -93,6 +93,10 @@ def test_an_array_override_becomes_a_tuple(make_node):
             'holds integers, expected floating-point numbers; write 2.0 instead of 2',
         ),
         (
+            {'registration.translation_thermal_to_rgb': [True, False, True]},
+            r'translation_thermal_to_rgb is \(True, False, True\), expected',
+        ),
+        (
             {'registration.homography_thermal_to_rgb': [1.0, 0.0, 0.0]},
             'expected a list of 9 finite numbers',
         ),

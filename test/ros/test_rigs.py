@@ -47,6 +47,8 @@ def test_rigs_are_read_beside_ros_arguments():
     [
         (['--rig', 'a', '--rig', 'a'], "rig 'a' is given twice"),
         (['--rig', '/'], "rig '' is given twice or empty"),
+        (['--rig', 'front-left'], "rig 'front-left' is no name for a namespace, expected letters"),
+        (['--rig', '2nd'], "rig '2nd' is no name for a namespace"),
         (['--rigs=a'], "unknown argument '--rigs=a', expected --rig NAME"),
         (['front'], "unknown argument 'front', expected --rig NAME"),
     ],

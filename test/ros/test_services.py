@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 import stat
 import threading
+import time
 
 import cv2
 from fakes import build_outputs, rgb_frame, thermal_frame
@@ -20,6 +21,8 @@ from rgbt_perception.config import flatten, load_config
 from rgbt_perception.errors import EngineError
 from rgbt_perception.ros.snapshot import MAX_SNAPSHOTS
 from rgbt_perception.types import Frame, Modality
+
+INPUTS_AND_INFERENCE = ('rgb input', 'thermal input', 'inference')
 
 
 @pytest.fixture
@@ -67,6 +70,27 @@ def test_enabled_again_the_node_starts_afresh_without_a_stale_pair(rig):
     rig.wait_until(
         lambda: rig.status('synchronisation').get('dropped_no_partner') == '1', 'it is counted'
     )
+
+
+def test_enabled_again_the_cameras_are_not_blamed_for_the_time_in_between(make_rig):
+    rig = make_rig({'fallback.missing_after_s': 0.2})
+    rig.start()
+    rig.run_pair()
+    rig.call(SetBool, 'enable', data=False)
+    off_s = time.monotonic()
+    rig.wait_until(lambda: time.monotonic() - off_s > 0.5, 'a while has passed')
+    rig.received['diagnostics'].clear()
+    rig.call(SetBool, 'enable', data=True)
+
+    def first_report():
+        said = zip(*(texts(rig, name) for name in INPUTS_AND_INFERENCE), strict=True)
+        return next((item for item in said if 'disabled' not in item[0]), None)
+
+    rig.wait_until(first_report, 'diagnostics come')
+    rgb, thermal, inference = first_report()
+    assert 'no rgb frame' not in rgb
+    assert 'no thermal frame' not in thermal
+    assert 'no result' not in inference
 
 
 def test_a_pair_in_work_is_not_published_once_the_node_is_disabled(rig):
@@ -182,6 +206,19 @@ def test_a_snapshot_holds_the_cameras(snapshot_rig):
     cameras = json.loads((folder / 'cameras.json').read_text())
     assert cameras['rgb']['k'] == list(info.k)
     assert 'thermal' not in cameras
+
+
+def test_a_snapshot_that_fails_half_way_leaves_nothing(snapshot_rig, tmp_path, monkeypatch):
+    import rgbt_perception.ros.snapshot as module
+
+    def refuse(*_):
+        raise ValueError('no picture')
+
+    snapshot_rig.run_pair()
+    monkeypatch.setattr(module, 'draw_overlay', refuse)
+    answer = snapshot_rig.call(Trigger, 'snapshot')
+    assert (answer.success, answer.message) == (False, 'unexpected ValueError: no picture')
+    assert list((tmp_path / 'bugs').iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(make_rig, tmp_path):
