@@ -73,7 +73,7 @@ class SmoothedPercentileNormaliser:
         values = np.asarray(thermal, np.float32)
         finite = find_finite(values)
         sample = sample_finite(values, finite)
-        if self.time_constant_s <= 0.0 or sample.size == 0:
+        if self.time_constant_s <= 0.0 or sample.size == 0 or sample.min() == sample.max():
             return self.rule(thermal)
         if self._limits is None or stamp_ns < self._stamp_ns or thermal.dtype != self._dtype:
             self._start(sample)

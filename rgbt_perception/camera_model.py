@@ -209,7 +209,8 @@ def camera_model_from_info(message: Any, *, name: str = 'camera') -> CameraModel
     roi = message.roi
     full_hw = (int(message.height), int(message.width))
     roi_hw = (int(roi.height) or full_hw[0], int(roi.width) or full_hw[1])
-    binning = (max(int(message.binning_x), 1), max(int(message.binning_y), 1))
+    bin_x, bin_y = max(int(message.binning_x), 1), max(int(message.binning_y), 1)
+    binned_hw = roi_hw[0] // bin_y, roi_hw[1] // bin_x
     intrinsics[0, 2] -= int(roi.x_offset)
     intrinsics[1, 2] -= int(roi.y_offset)
     model = SAME_MODEL.get(message.distortion_model, message.distortion_model)
@@ -219,9 +220,9 @@ def camera_model_from_info(message: Any, *, name: str = 'camera') -> CameraModel
             intrinsics=intrinsics,
             distortion_model=model if any(coefficients) else 'none',
             distortion=_trimmed(model, coefficients) if any(coefficients) else (),
-            size_hw=roi_hw,
+            size_hw=(binned_hw[0] * bin_y, binned_hw[1] * bin_x),  # a rest is left out
         )
-        return unbinned.scaled_to((roi_hw[0] // binning[1], roi_hw[1] // binning[0]))
+        return unbinned.scaled_to(binned_hw)
     except ConfigError as error:
         raise ConfigError(f'the {name} camera_info cannot be used: {error}') from error
 

@@ -17,9 +17,10 @@ from rgbt_perception.bag import BagReader
 from rgbt_perception.bag_messages import BagTopics
 from rgbt_perception.config import PerceptionConfig, SyncConfig
 from rgbt_perception.demo import DemoRun, SentFrame
+from rgbt_perception.geometry import resize
 from rgbt_perception.overlay import draw_side_by_side
 from rgbt_perception.received import ReceivedResult
-from rgbt_perception.registration import Registration, resize
+from rgbt_perception.registration import Registration
 from rgbt_perception.truth import Truth
 from rgbt_perception.types import ByteArray, Frame, Mode, NS_PER_S, Pair
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -128,6 +129,24 @@ def scaled_homography(
     source, destination = _resize_matrix(source_scale_xy), _resize_matrix(destination_scale_xy)
     scaled: Matrix = destination @ matrix @ np.linalg.inv(source)
     return scaled
+
+
+def resize(image: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
+    """Resize an image in edge units: by area when it shrinks, linear when it grows.
+
+    Args:
+        image: Shape (h, w) or (h, w, c).
+        size_hw: New height and width, px.
+
+    Returns:
+        Resized image, same dtype; the input itself when the size is already right.
+    """
+    height, width = size_hw
+    if image.shape[:2] == size_hw:
+        return image
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation))
 
 
 def xyxy_to_cxcywh(boxes_xyxy: FloatArray) -> FloatArray:

@@ -40,8 +40,9 @@ class HealthMonitor:
 
     Attributes:
         config: Settings; may be replaced between two calls.
-        problems: Why a camera of the last pair is not used, by modality; without entries when
-            both are.
+        problems: Why a camera whose frames come is not used, by modality, as of its last frame;
+            without entries when both are. A pair without a frame of a camera changes nothing:
+            between the frames of a slow camera that is as it should be.
     """
 
     def __init__(self, config: FallbackConfig, thermal: ThermalConfig | None = None) -> None:
@@ -65,16 +66,18 @@ class HealthMonitor:
 
     def assess(self, pair: Pair) -> tuple[Mode, str]:
         """Return the mode of one pair, and why a camera is not used ('' when both are)."""
-        problems = {}
+        reasons, problems = {}, dict(self.problems)
         for modality, frame in ((Modality.RGB, pair.rgb), (Modality.THERMAL, pair.thermal)):
-            problem = f'no {modality.value} frame'
-            if frame is not None:
-                problem = self._cameras[modality].judge(frame, self.config, self._thermal)
+            if frame is None:
+                reasons[modality] = f'no {modality.value} frame'
+                continue
+            problems.pop(modality, None)
+            problem = self._cameras[modality].judge(frame, self.config, self._thermal)
             if problem:
-                problems[modality] = problem
+                reasons[modality] = problems[modality] = problem
         self.problems = problems
-        mode = _MODES[Modality.RGB not in problems, Modality.THERMAL not in problems]
-        return mode, '; '.join(problems.values())
+        mode = _MODES[Modality.RGB not in reasons, Modality.THERMAL not in reasons]
+        return mode, '; '.join(reasons.values())
 
 
 class _Camera:

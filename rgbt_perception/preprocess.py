@@ -10,8 +10,7 @@ import numpy as np
 
 from rgbt_models.card import ModelCard
 from rgbt_models.normalise import standardise
-from rgbt_perception.geometry import letterbox_transform
-from rgbt_perception.registration import resize
+from rgbt_perception.geometry import letterbox_transform, resize
 from rgbt_perception.types import Batch, FloatArray, Frame, LetterboxTransform, Mode, Pair
 
 

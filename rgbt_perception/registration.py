@@ -16,7 +16,7 @@ from rgbt_perception.calibration_file import Calibration, check_pose, load_calib
 from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import RegistrationConfig
 from rgbt_perception.errors import ConfigError
-from rgbt_perception.geometry import scaled_homography
+from rgbt_perception.geometry import resize, scaled_homography
 from rgbt_perception.pixel_mapping import (
     HomographyMapping,
     inside,
@@ -36,6 +36,8 @@ SizeHW = tuple[int, int]
 MIN_COVERED_SHARE = 0.2
 # Sides that differ by more than this share do not come from resizing.
 MAX_RATIO_ERROR = 0.01
+# Images of one view may be cropped a little, as 640x512 to 640x480; more is another view.
+MAX_STRETCH = 0.1
 _BORDER_PX = 1e-3  # between the last pixel and what OpenCV treats as beyond the border
 
 
@@ -112,6 +114,11 @@ class Registration:
         """Share of RGB pixels that thermal sees, 0..1; NaN before the first pair."""
         return math.nan if self._tables is None else self._tables[1].covered_share
 
+    @property
+    def geometry(self) -> tuple[int, SizeHW, SizeHW] | None:
+        """What thermal was last registered by: another value after any change; None = not yet."""
+        return None if self._tables is None else self._tables[0]
+
     def set_camera(self, modality: Modality, model: CameraModel) -> None:
         """Take over a camera model, as of a camera_info; one from the calibration file stays."""
         if not self.needs_cameras or model.is_same(self._cameras.get(modality)):
@@ -165,15 +172,9 @@ class Registration:
         if tables.to_thermal is None:
             return resize(thermal, rgb_hw)
         # One interleaved float table: faster here than fixed-point ones (bench/registration.py).
-        return np.asarray(
-            cv2.remap(
-                thermal,
-                tables.to_thermal,
-                None,
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-        )
+        border = cv2.BORDER_REPLICATE
+        mapped = cv2.remap(thermal, tables.to_thermal, None, cv2.INTER_LINEAR, borderMode=border)
+        return np.asarray(mapped)
 
     def boxes_to_thermal(
         self, boxes_xyxy: NDArray[Any], rgb_hw: SizeHW, thermal_hw: SizeHW
@@ -267,7 +268,8 @@ class Registration:
         if self._config.method == 'homography':
             return self._homography_mapping(rgb_hw, thermal_hw)
         if self._config.method == 'identity' or pose is None or len(cameras) < len(Modality):
-            return ResizeMapping(rgb_hw=rgb_hw, thermal_hw=thermal_hw), ''
+            mapping = ResizeMapping(rgb_hw=rgb_hw, thermal_hw=thermal_hw)
+            return mapping, _stretch_problem(rgb_hw, thermal_hw)
         sizes = {Modality.RGB: rgb_hw, Modality.THERMAL: thermal_hw}
         is_file = self._config.source == 'file'
         origin = 'the calibration' if is_file else 'its camera_info'
@@ -275,14 +277,14 @@ class Registration:
             _size_problem(modality, sizes[modality], model.size_hw, origin, is_strict=not is_file)
             for modality, model in cameras.items()
         ]
-        mapping = SurfaceMapping(
+        surface_mapping = SurfaceMapping(
             rgb=cameras[Modality.RGB].scaled_to(rgb_hw),
             thermal=cameras[Modality.THERMAL].scaled_to(thermal_hw),
             rotation=pose[0],
             translation=pose[1],
             surface=Surface.of(self._config),
         )
-        return mapping, '; '.join(filter(None, problems))
+        return surface_mapping, '; '.join(filter(None, problems))
 
     def _homography_mapping(self, rgb_hw: SizeHW, thermal_hw: SizeHW) -> tuple[PixelMapping, str]:
         matrix = np.reshape(np.asarray(self._config.homography_thermal_to_rgb, float), (3, 3))
@@ -310,24 +312,6 @@ class Registration:
                 'the image in the driver'
             )
         return mapping, '; '.join(filter(None, problems))
-
-
-def resize(image: NDArray[Any], size_hw: SizeHW) -> NDArray[Any]:
-    """Resize an image in edge units: by area when it shrinks, linear when it grows.
-
-    Args:
-        image: Shape (h, w) or (h, w, c).
-        size_hw: New height and width, px.
-
-    Returns:
-        Resized image, same dtype; the input itself when the size is already right.
-    """
-    height, width = size_hw
-    if image.shape[:2] == size_hw:
-        return image
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation))
 
 
 def _load(config: RegistrationConfig) -> Calibration | None:
@@ -372,6 +356,19 @@ def _build_tables(
 
 def _scale_xy(old_hw: SizeHW, new_hw: SizeHW) -> tuple[float, float]:
     return new_hw[1] / old_hw[1], new_hw[0] / old_hw[0]
+
+
+def _stretch_problem(rgb_hw: SizeHW, thermal_hw: SizeHW) -> str:
+    """Say that resizing alone cannot bring these sizes together, '' when it can."""
+    scale_x, scale_y = _scale_xy(thermal_hw, rgb_hw)
+    stretch = max(scale_x / scale_y, scale_y / scale_x) - 1.0
+    if stretch <= MAX_STRETCH:
+        return ''
+    return (
+        f'thermal is stretched by {stretch:.0%} onto RGB: images of {thermal_hw[0]}x'
+        f'{thermal_hw[1]} and {rgb_hw[0]}x{rgb_hw[1]} (h x w) do not show the same view; run '
+        f'rgbt calibrate and set registration.method'
+    )
 
 
 def _size_problem(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,9 @@ from rgbt_perception.registration import Registration
 from rgbt_perception.replay import PairStream
 from rgbt_perception.truth import TruthPair
 from rgbt_perception.types import Modality
+
+# Settings of the registration that do not say where thermal lies.
+CHECKS = frozenset({'max_parallax_px', 'score_every'})
 
 
 class PairSource(Protocol):
@@ -138,7 +141,17 @@ def load_rig(bag: Path) -> RegistrationConfig:
 def with_registration(
     config: PerceptionConfig, registration: RegistrationConfig
 ) -> PerceptionConfig:
-    """Return settings with the registration of the source, unless the settings have their own."""
-    if config.registration != RegistrationConfig():
+    """Return settings with the registration of the source, unless the settings have their own.
+
+    What only checks the registration (``CHECKS``) is no registration: it is taken over from the
+    settings where they have their own.
+    """
+    default = RegistrationConfig()
+    own = {
+        item.name: getattr(config.registration, item.name)
+        for item in fields(RegistrationConfig)
+        if getattr(config.registration, item.name) != getattr(default, item.name)
+    }
+    if not CHECKS.issuperset(own):
         return config
-    return replace(config, registration=registration)
+    return replace(config, registration=replace(registration, **own))

@@ -108,10 +108,17 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pair:
-    """Two matching frames, or one alone when its partner is missing."""
+    """Two matching frames, or one alone when its partner is missing.
+
+    Attributes:
+        rgb: The RGB frame, or None.
+        thermal: The thermal frame, or None.
+        offset_ns: How far the thermal clock was taken to be ahead of the RGB clock, nanoseconds.
+    """
 
     rgb: Frame | None
     thermal: Frame | None
+    offset_ns: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a pair of nothing.
@@ -131,10 +138,10 @@ class Pair:
 
     @property
     def skew_ns(self) -> int | None:
-        """Thermal stamp minus RGB stamp, nanoseconds; None for a frame alone."""
+        """Thermal stamp, less the clock offset, minus RGB stamp, ns; None for a frame alone."""
         if self.rgb is None or self.thermal is None:
             return None
-        return self.thermal.stamp_ns - self.rgb.stamp_ns
+        return self.thermal.stamp_ns - self.offset_ns - self.rgb.stamp_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,3 +241,8 @@ class RegistrationConfig(Group):
             raise ConfigError(
                 "calibration_file is '', expected a file with source 'file'; run rgbt calibrate"
             )
+        if self.source != 'parameters' and self.method == 'identity':
+            raise ConfigError(
+                f"source is '{self.source}' with method 'identity', which takes nothing from it; "
+                f"expected method homography or extrinsics, or source 'parameters'; correct one"
+            )

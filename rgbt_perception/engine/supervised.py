@@ -142,6 +142,9 @@ class SupervisedEngine:
             return
         self._drop_thread()
         self._retry_wait_s, self._index, self._is_on_trial = RETRY_S, 0, False
+        if self._has_too_many_hanging():
+            self._give_up()
+            return
         self._set(status='reopening')
         self._thread = self._start()
 
@@ -191,9 +194,13 @@ class SupervisedEngine:
         )
 
     def _retry_if_time(self) -> None:
-        if self._config.on_error == 'fallback' and self._now_s() >= self._retry_at_s:
-            self._index, self._is_on_trial = 0, True
-            self._thread = self._start()
+        if self._config.on_error != 'fallback' or self._now_s() < self._retry_at_s:
+            return
+        if self._has_too_many_hanging():
+            self._give_up()
+            return
+        self._index, self._is_on_trial = 0, True
+        self._thread = self._start()
 
     def _check_opening(self, thread: EngineThread) -> None:
         """Go on with the next backend when this one cannot be opened."""
@@ -253,10 +260,12 @@ class SupervisedEngine:
         Raises:
             EngineGivenUpError: If nothing is left, or the settings say to stop.
         """
-        if self._config.on_error != 'fallback':
-            self._give_up()
-        elif self._is_on_trial or len(self._hanging) >= MAX_HANGING:
+        if self._is_closed:  # meanwhile, by another thread: nothing is to be opened any more
+            return
+        if self._is_on_trial or self._config.on_error != 'fallback':
             self._open_next()
+        elif self._has_too_many_hanging():
+            self._give_up()
         else:
             self._is_on_trial = True
             self._set(status='reopening')
@@ -266,7 +275,8 @@ class SupervisedEngine:
 
     def _open_next(self) -> None:
         self._is_on_trial = True
-        if self._index + 1 >= len(self._backends) or len(self._hanging) >= MAX_HANGING:
+        is_last = self._index + 1 >= len(self._backends)
+        if is_last or self._config.on_error != 'fallback' or self._has_too_many_hanging():
             self._give_up()
             return
         self._index += 1
@@ -288,7 +298,11 @@ class SupervisedEngine:
 
     def _abandon(self, thread: EngineThread) -> None:
         thread.stop()
-        self._hanging = [item for item in (*self._hanging, thread) if item.is_alive]
+        self._hanging.append(thread)
+
+    def _has_too_many_hanging(self) -> bool:
+        self._hanging = [item for item in self._hanging if item.is_alive]
+        return len(self._hanging) >= MAX_HANGING
 
     def _drop_thread(self) -> None:
         thread, self._thread = self._thread, None

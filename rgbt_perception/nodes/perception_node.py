@@ -98,6 +98,7 @@ class PerceptionNode(LifecycleNode):
         self._open_with, self._is_stopping = open_with, is_stopping
         self._loop: PerceptionLoop | None = None
         self._offered: Services | None = None
+        self._is_shut_down = False
         try:
             self._config = declare_parameters(self)
         except ConfigError:
@@ -124,6 +125,12 @@ class PerceptionNode(LifecycleNode):
         if loop is not None:
             loop.close()
 
+    def end(self) -> None:
+        """Shut down, unless somebody has done so by a transition already, and leave the graph."""
+        if not self._is_shut_down:
+            self.trigger_shutdown()
+        self.destroy_node()
+
     def set_parameters(self, parameter_list: list[Parameter[Any]]) -> list[SetParametersResult]:
         """Set parameters one by one; what cannot be set is refused with a remedy."""
         return [self.set_parameters_atomically([item]) for item in parameter_list]
@@ -147,7 +154,7 @@ class PerceptionNode(LifecycleNode):
         """Subscribe and start working."""
         if super().on_activate(state) != SUCCESS:  # publishers first: label sets go out at once
             return FAILURE
-        if self._loop is None or not self._attempt('activate', self._loop.activate):
+        if not self._attempt('activate', self._activate):
             if self._loop is not None:  # it may have got half-way
                 self._attempt('stop', self._loop.deactivate)
             super().on_deactivate(state)
@@ -172,6 +179,7 @@ class PerceptionNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything, from any state; a pair in work is not waited for for long."""
+        self._is_shut_down = True
         if self._loop is not None:
             self._loop.drain_timeout_s = EXIT_TIMEOUT_S
         self._attempt('shut down', self.close)
@@ -202,6 +210,14 @@ class PerceptionNode(LifecycleNode):
                 f"model '{card.name}' was trained on synthetic data only: measure it on your own "
                 f'images before you rely on it'
             )
+
+    def _activate(self) -> None:
+        if self._loop is None:
+            raise EngineError(
+                'the model was released already, expected an open one; clean up, then configure '
+                'the node'
+            )
+        self._loop.activate()
 
     def _open_pipeline(self) -> Pipeline:
         """Open the pipeline and run it once; a signal need not wait for the end of it."""
@@ -308,8 +324,7 @@ def _run(stop: threading.Event, hows: list[dict[str, Any]]) -> int:
         return 1
     finally:
         for node in nodes:
-            node.trigger_shutdown()
-            node.destroy_node()
+            node.end()
     return 0
 
 

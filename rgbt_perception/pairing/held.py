@@ -142,8 +142,8 @@ class HoldPairer(BasePairer):
 
     def _pair(self, reference: Frame | None, other: Frame | None) -> Pair:
         if self._is_rgb_reference:
-            return Pair(rgb=reference, thermal=other)
-        return Pair(rgb=other, thermal=reference)
+            return Pair(rgb=reference, thermal=other, offset_ns=self._offset_ns)
+        return Pair(rgb=other, thermal=reference, offset_ns=self._offset_ns)
 
     def _hold(self, aligned_ns: int, frame: Frame) -> None:
         index = bisect_left(self._stamps, aligned_ns)

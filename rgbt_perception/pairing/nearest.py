@@ -141,7 +141,8 @@ class Pairer(BasePairer):
                 return pairs
             if is_pair:
                 self._last_out_ns, _, rgb = rgb_queue.popleft()
-                pairs.append(Pair(rgb=rgb, thermal=thermal_queue.popleft()[2]))
+                thermal = thermal_queue.popleft()[2]
+                pairs.append(Pair(rgb=rgb, thermal=thermal, offset_ns=self._offset_ns))
             elif skew_ns > 0:
                 self._let_rgb_go(pairs)
             else:
@@ -279,7 +280,7 @@ class Pairer(BasePairer):
             skew_ns = thermal_queue[0][0] - rgb_queue[0][0]
             if abs(skew_ns) <= self._max_skew_ns and self._is_pair(skew_ns, is_end=True):
                 rgb, thermal = rgb_queue.popleft()[2], thermal_queue.popleft()[2]
-                pairs.append(Pair(rgb=rgb, thermal=thermal))
+                pairs.append(Pair(rgb=rgb, thermal=thermal, offset_ns=self._offset_ns))
             else:
                 (rgb_queue if skew_ns > 0 else thermal_queue).popleft()
                 self.dropped[DropReason.STAMP_JUMP] += 1

@@ -101,13 +101,40 @@ class Diagnostics:
         self._last: Result | None = None
         self._last_error = ''
         self._is_urgent = False
+        self._urgent_ns: int | None = None
         self._reported_ns = self._result_ns = self._paired_ns = now_ns
 
-    def take_urgent(self) -> bool:
-        """Return, once, whether something happened that should not wait for the next report."""
+    def take_urgent(self, now_ns: int) -> bool:
+        """Return, once, whether something happened that should not wait for the next report.
+
+        At most once per ``diagnostics.period_s``: a mode that changes with every pair, or an
+        engine that fails on every pair, must not flood the topic.
+
+        Args:
+            now_ns: Time, nanoseconds, same origin as at construction.
+        """
         with self._lock:
-            is_urgent, self._is_urgent = self._is_urgent, False
-        return is_urgent
+            last_ns = self._urgent_ns
+            if not self._is_urgent or (
+                last_ns is not None and not self._is_long_ago(last_ns, now_ns)
+            ):
+                return False
+            self._is_urgent, self._urgent_ns = False, now_ns
+        return True
+
+    def start_over(self, now_ns: int) -> None:
+        """Begin to wait for frames and results anew, as after a time in which none was wanted.
+
+        Totals stay.
+
+        Args:
+            now_ns: Time, nanoseconds, same origin as at construction.
+        """
+        with self._lock:
+            self._last = None
+            self._result_ns = self._paired_ns = now_ns
+            for monitor in self._inputs.values():
+                monitor.start_over(now_ns)
 
     def note_frame(self, frame: Frame, now_ns: int) -> None:
         """Count a usable frame."""
@@ -186,6 +213,7 @@ class Diagnostics:
         """
         with self._lock:
             window, self._window = self._window, _Window()
+            self._is_urgent = False
             span_s = max((now_ns - self._reported_ns) / NS_PER_S, 1e-3)
             self._reported_ns = now_ns
             inputs = [self._input_status(item, now_ns, facts, pipeline) for item in Modality]

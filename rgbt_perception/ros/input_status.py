@@ -83,12 +83,18 @@ class InputMonitor:
         self._num_lost = self._num_new_lost = 0
         self._incompatible_policy = ''
 
+    def start_over(self, now_ns: int) -> None:
+        """Begin to wait for frames anew; totals stay."""
+        self._newest_ns = now_ns
+        self._frequency.restart(now_ns)
+
     def note_frame(self, frame: Frame, now_ns: int) -> None:
         """Count a usable frame."""
         self._frequency.tick()
         self._stamps.tick(frame.stamp_ns, now_ns)
         self._num_new += 1
         self.newest, self._newest_ns = frame, now_ns
+        self._incompatible_policy = ''  # a publisher that fits is there
 
     def note_bad_frame(self, problem: str) -> None:
         """Count a frame that could not be used, and remember why."""
@@ -183,7 +189,7 @@ class InputMonitor:
 
     def _silence(self, now_ns: int, num_publishers: int) -> str:
         """Say for how long nothing came, why, and what to do."""
-        if self._incompatible_policy:
+        if self._incompatible_policy and num_publishers:
             cause = (
                 f'a publisher of {self.topic} offers an incompatible {self._incompatible_policy}; '
                 f'set qos_overrides.{self.topic}.subscription.{self._incompatible_policy} '

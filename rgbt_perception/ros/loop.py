@@ -21,12 +21,13 @@ from rgbt_perception.ros.cameras import Cameras, Consumers, image_topic
 from rgbt_perception.ros.clock_watch import ClockWatch
 from rgbt_perception.ros.engine_watch import drain_timeout_s, EngineWatch
 from rgbt_perception.ros.guarded_pairer import GuardedPairer
+from rgbt_perception.ros.mode_log import ModeLog
 from rgbt_perception.ros.outputs import Outputs
 from rgbt_perception.ros.pose_lookup import PoseLookup
 from rgbt_perception.ros.reporter import Reporter
 from rgbt_perception.ros.snapshot import SnapshotSource, write_snapshot
 from rgbt_perception.ros.worker import prefers_fused, Worker
-from rgbt_perception.types import Modality, Mode
+from rgbt_perception.types import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from rgbt_perception.camera_model import CameraModel
     from rgbt_perception.config import PerceptionConfig
     from rgbt_perception.pipeline import Pipeline
-    from rgbt_perception.types import Frame, Pair, Result
+    from rgbt_perception.types import Frame, Pair
 
 POLL_PERIOD_S = 0.01
 POSE_PERIOD_S = 0.5
@@ -84,18 +85,19 @@ class PerceptionLoop:
         self._engine_watch: EngineWatch | None = None
         self._poses: PoseLookup | None = None
         self._timers: list[Timer] = []
+        self._report_timer: Timer | None = None
         # Changes of the pipeline; the worker makes them before its next pair.
         self._changes: deque[Callable[[], None]] = deque()
         self._turn = threading.Lock()  # whose turn it is with the pipeline: worker or snapshot
         self._epoch = 0
-        self._mode: Mode | None = None
+        self._mode_log = ModeLog(node.get_logger())
         self._given_up = ''
         self._newest: dict[Modality, str] = {}  # frame ids, for tf
         self._last: SnapshotSource | None = None
         if pipeline.registration.needs_pose:
             PoseLookup.check_installed()
+        self._outputs = Outputs(node, pipeline)  # first: it may find that vision_msgs is missing
         self._reporter = Reporter(node, pipeline, config)
-        self._outputs = Outputs(node, pipeline)
 
     @property
     def is_active(self) -> bool:
@@ -105,14 +107,14 @@ class PerceptionLoop:
     def activate(self) -> None:
         """Publish the label sets, start the worker and subscribe to the cameras."""
         config, registration = self._config, self._pipeline.registration
-        self._pipeline.reset()
+        self._reset_pipeline()
         self._pairer = GuardedPairer(config)
         topics = {
             item: self._node.resolve_topic_name(image_topic(config.input, item))
             for item in Modality
         }
         self._reporter.restart(topics, config)
-        self._mode, self._given_up, self._last = None, '', None
+        self._mode_log, self._given_up, self._last = ModeLog(self._node.get_logger()), '', None
         self._outputs.publish_labels(config.output)
         self._engine_watch = EngineWatch(self._pipeline.engine, self._node.get_logger())
         self._worker = Worker(self._process, name='perception worker', keeps=_keeps)
@@ -124,7 +126,7 @@ class PerceptionLoop:
         self._cameras = Cameras(self._node, config.input, self._reporter.diagnostics, consumers)
         self._clock_watch = ClockWatch(self._node, self._note_clock_jump)
         self._add_timer(POLL_PERIOD_S, self._poll)
-        self._add_timer(config.diagnostics.period_s, self._report)
+        self._report_timer = self._add_timer(config.diagnostics.period_s, self._report)
         if registration.needs_pose:
             self._poses = PoseLookup(self._node)
             self._add_timer(POSE_PERIOD_S, self._look_up_pose)
@@ -140,9 +142,11 @@ class PerceptionLoop:
         for part in (self._cameras, self._clock_watch, self._poses):
             if part is not None:
                 part.close()
-        self._timers, self._cameras, self._clock_watch, self._poses = [], None, None, None
+        self._timers, self._report_timer = [], None
+        self._cameras, self._clock_watch, self._poses = None, None, None
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(self.drain_timeout_s):
+            self._epoch += 1  # should it come back later, its result is not wanted any more
             raise EngineError(
                 f'the engine is still busy after {self.drain_timeout_s:.0f} s, expected it to '
                 f'finish its pair; restart the node'
@@ -175,6 +179,7 @@ class PerceptionLoop:
         if cameras is not None and cameras.is_enabled is not is_enabled:
             cameras.is_enabled = is_enabled
             self._start_over()
+            self._reporter.diagnostics.start_over(time.monotonic_ns())
             self._report()
 
     def snapshot_source(self) -> SnapshotSource | None:
@@ -193,10 +198,22 @@ class PerceptionLoop:
         """
         return write_snapshot(source, self._pipeline, self._turn)
 
-    def _add_timer(self, period_s: float, callback: Callable[[], None]) -> None:
+    def _add_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
         # Steady: waiting goes on when /clock stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers.append(self._node.create_timer(period_s, callback, clock=clock))
+        timer = self._node.create_timer(period_s, callback, clock=clock)
+        self._timers.append(timer)
+        return timer
+
+    def _reset_pipeline(self) -> None:
+        """Forget what was learnt; at once unless a worker that did not end is still busy."""
+        if not self._turn.acquire(blocking=False):
+            self._changes.append(self._pipeline.reset)
+            return
+        try:
+            self._pipeline.reset()
+        finally:
+            self._turn.release()
 
     def _take_frame(self, frame: Frame, now_ns: int) -> None:
         self._newest[frame.modality] = frame.frame_id
@@ -231,9 +248,12 @@ class PerceptionLoop:
         self._changes.append(self._pipeline.reset)
 
     def _poll(self) -> None:
-        self._hand_over(self._pairer.poll(time.monotonic_ns()))
-        if self._reporter.diagnostics.take_urgent():
+        now_ns = time.monotonic_ns()
+        self._hand_over(self._pairer.poll(now_ns))
+        if self._reporter.diagnostics.take_urgent(now_ns):
             self._report()
+            if self._report_timer is not None:  # the next regular one: a whole period later
+                self._report_timer.reset()
         reason, self._given_up = self._given_up, ''
         if reason and self._config.engine.on_error != 'fallback':
             self.on_given_up(reason)
@@ -256,12 +276,12 @@ class PerceptionLoop:
                 self._last = SnapshotSource(pair=pair, result=result, config=config)
                 self._outputs.publish(result, config.output)
         except Exception as error:  # noqa: BLE001 one bad pair must not end the worker
-            self._report_failure(pair, error)
+            self._report_failure(job, error)
             return
         self._reporter.diagnostics.note_result(result, time.monotonic_ns())
         if self._engine_watch is not None:
             self._engine_watch.note_result()
-        self._announce_mode(result)
+        self._mode_log.note(result, time.monotonic())
 
     def _apply_changes(self, config: PerceptionConfig) -> None:
         if config is not self._applied:
@@ -270,31 +290,22 @@ class PerceptionLoop:
         while self._changes:
             self._changes.popleft()()
 
-    def _report_failure(self, pair: Pair, error: Exception) -> None:
+    def _report_failure(self, job: _Job, error: Exception) -> None:
         if not self._node.context.ok():  # shutting down: publishers are gone
             return
         kind = '' if isinstance(error, RGBTError) else f'unexpected {type(error).__name__}: '
         problem = f'{kind}{error}'
-        self._last = SnapshotSource(pair=pair, config=self._config, problem=problem)
+        self._last = SnapshotSource(pair=job.pair, config=self._config, problem=problem)
         if self._engine_watch is not None:
             self._engine_watch.note_error(error)
-        if isinstance(error, EngineGivenUpError):
+        if isinstance(error, EngineGivenUpError) and job.epoch == self._epoch:
             self._given_up = problem
         self._reporter.diagnostics.note_failed(problem)
-        stamp_s = pair.reference.stamp_ns / 1e9
+        stamp_s = job.pair.reference.stamp_ns / 1e9
         self._node.get_logger().error(
             f'no result for the pair at {stamp_s:.3f} s: {problem}',
             throttle_duration_sec=LOG_PERIOD_S,
         )
-
-    def _announce_mode(self, result: Result) -> None:
-        previous, self._mode = self._mode, result.mode
-        if previous is result.mode:
-            return
-        if result.mode is Mode.FUSED:
-            self._node.get_logger().info('mode fused: both cameras are used')
-        else:
-            self._node.get_logger().warning(f'mode {result.mode.value}: {result.mode_reason}')
 
     def _report(self) -> None:
         is_enabled = self._cameras is None or self._cameras.is_enabled

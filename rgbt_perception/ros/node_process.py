@@ -10,7 +10,9 @@ import sys
 import threading
 from typing import NoReturn
 
+from rclpy.exceptions import InvalidNamespaceException
 from rclpy.utilities import remove_ros_args
+from rclpy.validate_namespace import validate_namespace
 
 from rgbt_perception.errors import ConfigError
 
@@ -48,6 +50,13 @@ def parse_rigs(args: list[str]) -> list[str]:
     for name in rigs:
         if not name or rigs.count(name) > 1:
             raise ConfigError(f"rig '{name}' is given twice or empty, expected a name of its own")
+        try:
+            validate_namespace(f'/{name}')
+        except InvalidNamespaceException:
+            raise ConfigError(
+                f"rig '{name}' is no name for a namespace, expected letters, digits and '_', not "
+                f'beginning with a digit; correct it'
+            ) from None
     return rigs
 
 

@@ -206,7 +206,7 @@ def _refuse_integer(name: str, value: object, default: object) -> None:
             f'{name} is {value}, an integer, expected a floating-point number; write {value}.0'
         )
     if isinstance(default, tuple) and isinstance(value, (list, tuple, array.array)):
-        whole = [item for item in value if isinstance(item, int)]
+        whole = [item for item in value if isinstance(item, int) and not isinstance(item, bool)]
         if whole and len(whole) == len(value):
             raise ConfigError(
                 f'{name} holds integers, expected floating-point numbers; '

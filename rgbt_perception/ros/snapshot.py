@@ -105,10 +105,10 @@ def write_snapshot(source: SnapshotSource, pipeline: Pipeline, turn: threading.L
         _write_json(folder / 'cameras.json', infos)
         _write_json(folder / 'diagnostics.json', [_status_values(s) for s in source.statuses])
         (folder / 'versions.txt').write_text(_versions(pipeline), encoding='utf-8')
-    except (OSError, RGBTError) as error:
+    except Exception as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, SnapshotError):
+        if isinstance(error, SnapshotError) or not isinstance(error, (OSError, RGBTError)):
             raise
         raise SnapshotError(
             f"cannot write a snapshot below '{root}' ({getattr(error, 'strerror', '') or error}); "

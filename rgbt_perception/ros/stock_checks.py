@@ -56,6 +56,10 @@ class FrequencyCheck:
         """Begin the window."""
         self._marks = deque([(self.start_ns, 0)], maxlen=WINDOW_SIZE)
 
+    def restart(self, now_ns: int) -> None:
+        """Begin a new window; the total stays."""
+        self._marks = deque([(now_ns, self.num_events)], maxlen=WINDOW_SIZE)
+
     def tick(self) -> None:
         """Count one event."""
         self.num_events += 1

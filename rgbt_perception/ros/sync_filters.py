@@ -45,11 +45,11 @@ class _Header:
 class _Stamped:
     """A frame as message_filters wants it: with a header."""
 
-    __slots__ = ('frame', 'header')
+    __slots__ = ('aligned_ns', 'frame', 'header')
 
     def __init__(self, frame: Frame, aligned_ns: int) -> None:
         self.header = _Header(aligned_ns)
-        self.frame = frame
+        self.frame, self.aligned_ns = frame, aligned_ns
 
 
 class StockPairer:
@@ -175,7 +175,8 @@ class StockPairer:
 
     def _take(self, rgb: _Stamped, thermal: _Stamped) -> None:
         # Runs inside the synchroniser's lock, which an exception here would leave held for ever.
-        self._ready.append(Pair(rgb=rgb.frame, thermal=thermal.frame))
+        offset_ns = thermal.frame.stamp_ns - thermal.aligned_ns
+        self._ready.append(Pair(rgb=rgb.frame, thermal=thermal.frame, offset_ns=offset_ns))
 
     def _collect(self) -> list[Pair]:
         pairs, self._ready = self._ready, []

@@ -190,6 +190,16 @@ def test_a_flat_first_frame_leaves_no_trace(flat):
     np.testing.assert_array_equal(image, RULE(counts))
 
 
+def test_a_flat_frame_beyond_the_range_leaves_no_trace():
+    # The shutter of the camera, hotter than the scene; then a hot object that the range ignores.
+    camera = Camera()
+    _, before = camera.show(camera.scene_c, seconds=1.0)
+    assert not camera.normaliser(np.full(HW, 34_000, np.uint16), stamp_ns=camera.stamp_ns).any()
+    scene_c, hot = with_hot(camera.scene_c, 0.3)
+    _, image = camera.show(scene_c)
+    assert shift(image, before, hot)[0] < 3.0
+
+
 def test_broken_pixels_do_not_count_and_become_zero():
     camera = Camera()
     celsius = camera.scene_c.astype(np.float32)

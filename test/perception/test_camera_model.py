@@ -126,6 +126,17 @@ def test_camera_info_is_taken_over():
     assert model.is_same(camera('plumb_bob'))
 
 
+def test_binning_leaves_out_the_pixels_that_fill_no_bin():
+    # 641 = 320 bins of 2 and one pixel more, 482 = 160 bins of 3 and two more.
+    model = camera_model_from_info(
+        info(
+            width=641, height=482, k=[800, 0, 320, 0, 900, 240, 0, 0, 1], binning_x=2, binning_y=3
+        )
+    )
+    assert model.size_hw == (160, 320)
+    np.testing.assert_allclose(model.intrinsics, [[400, 0, 159.75], [0, 300, 239 / 3], [0, 0, 1]])
+
+
 def test_region_of_interest_shifts_and_binning_scales():
     # REP-104: the region lies in the full image, binning comes after it.
     roi = {'x_offset': 40, 'y_offset': 60, 'height': 300, 'width': 400}

@@ -81,6 +81,14 @@ def test_every_setting_is_described_and_within_its_bounds():
             'cannot be inverted; expected a regular 3x3 matrix; calibrate again',
         ),
         (
+            {'registration.source': 'tf'},
+            "source is 'tf' with method 'identity', .* expected method homography or extrinsics",
+        ),
+        (
+            {'registration.source': 'file', 'registration.calibration_file': 'rig.yaml'},
+            "source is 'file' with method 'identity', which takes nothing from it",
+        ),
+        (
             {'registration.homography_thermal_to_rgb': 'eye'},
             "is 'eye', expected a list of 9 finite numbers",
         ),

@@ -64,17 +64,29 @@ def test_missing_camera_is_named():
     monitor = HealthMonitor(CONFIG)
     verdict = monitor.assess(Pair(rgb=rgb_frame(), thermal=None))
     assert verdict == (Mode.RGB_ONLY, 'no thermal frame')
-    assert monitor.problems == {Modality.THERMAL: 'no thermal frame'}
     verdict = monitor.assess(Pair(rgb=None, thermal=thermal_frame()))
     assert verdict == (Mode.THERMAL_ONLY, 'no rgb frame')
 
 
+def test_a_pair_without_a_camera_leaves_the_verdict_on_its_last_frame():
+    monitor = HealthMonitor(CONFIG)
+    alone = Pair(rgb=rgb_frame(), thermal=None)
+    monitor.assess(alone)
+    assert monitor.problems == {}  # between two frames of a slow camera nothing is wrong with it
+    monitor.assess(Pair(rgb=rgb_frame(), thermal=thermal_frame(value=0)))
+    said = dict(monitor.problems)
+    assert list(said) == [Modality.THERMAL]
+    assert monitor.assess(alone) == (Mode.RGB_ONLY, 'no thermal frame')
+    assert monitor.problems == said
+
+
 def test_no_usable_camera_gives_both_reasons():
     pair = Pair(rgb=rgb_frame(value=0), thermal=thermal_frame(value=0))
-    assert HealthMonitor(CONFIG).assess(pair) == (
-        Mode.NONE,
+    mode, reason = HealthMonitor(CONFIG).assess(pair)
+    assert mode is Mode.NONE
+    assert reason == (
         'rgb is dark (p99.5 = 0 of 255): uncover the lens or add light; '
-        f'thermal has no contrast (standard deviation 0 counts): {UNSHARP}',
+        f'thermal has no contrast (standard deviation 0 counts): {UNSHARP}'
     )
     pair = Pair(rgb=rgb_frame(value=0), thermal=None)
     assert HealthMonitor(CONFIG).assess(pair)[0] is Mode.NONE
@@ -228,6 +240,7 @@ STATIC = np.linspace(0.0, 40.0, 120)[:, None] + np.linspace(100.0, 180.0, 160)
         (np.uint8, 1.0, 1.0, 0.0),
         (np.uint16, 3.0, 10.0, 28_000.0),  # NETD of 30 mK at 10 mK per count
         (np.float32, 0.03, 0.1, 10.0),  # the same in kelvin
+        (np.float32, 0.012, 0.1, 10.0),  # a good core: a difference counts in steps of 0.01 K
     ],
 )
 def test_static_scene_before_a_real_sensor_is_not_frozen(

@@ -5,17 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+from fakes import build_card, FakeEngine
 import numpy as np
 import pytest
 
 from rgbt_models.card import load_card
 from rgbt_perception.bag import BagReader
-from rgbt_perception.config import PerceptionConfig, RegistrationConfig
+from rgbt_perception.camera_model import CameraModel
+from rgbt_perception.config import build_config, PerceptionConfig, RegistrationConfig
 from rgbt_perception.datasets import load_dataset
 from rgbt_perception.misregistration import CERTAIN, measure_shift, MisregistrationMonitor
+from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.registration import Registration
 from rgbt_perception.replay import PairStream
 from rgbt_perception.sources import load_rig, with_registration
+from rgbt_perception.types import Frame, Modality, Pair
 
 SAMPLE_DRIVE = Path(__file__).resolve().parents[2] / 'bags' / 'sample_drive'
 REAL_PAIRS = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'kaist_sample'
@@ -156,6 +160,47 @@ def test_zero_turns_it_off_and_reset_forgets():
     checked.update(rgb, moved(thermal, 20, 0))
     checked.reset()
     assert checked.update(rgb, thermal).shift_x_px == pytest.approx(0, abs=0.8)
+
+
+def test_a_change_of_the_geometry_and_a_reset_start_the_check_anew(tmp_path):
+    # Without its cameras the extrinsic registration only resizes; then they come, in mid-stream.
+    values = {
+        'registration.method': 'extrinsics',
+        'registration.score_every': 1,
+        'fallback.frozen_after_s': 0.0,
+    }
+    card, engine = build_card(tmp_path), FakeEngine()
+    pipeline = Pipeline(card=card, engine=engine, config=build_config(values))
+    rgb, thermal = scene()
+    counts = np.rint(1000.0 * moved(thermal, 9, 0)).astype(np.uint16)
+    frames = {Modality.RGB: rgb, Modality.THERMAL: counts}
+    pair = Pair(
+        **{
+            modality.value: Frame(pixels=pixels, stamp_ns=1, frame_id='', modality=modality)
+            for modality, pixels in frames.items()
+        }
+    )
+    for _ in range(5):
+        resized = pipeline.run(pair).misregistration
+    assert resized.shift_x_px == pytest.approx(9, abs=0.8)
+    assert resized.confidence > CERTAIN
+    for modality, centre_x in ((Modality.RGB, 320.0), (Modality.THERMAL, 329.0)):
+        model = CameraModel(
+            intrinsics=np.array([[500.0, 0, centre_x], [0, 500.0, 240.0], [0, 0, 1]]),
+            distortion_model='none',
+            distortion=(),
+            size_hw=(480, 640),
+        )
+        pipeline.set_camera(modality, model)
+    registered = pipeline.run(pair).misregistration
+    assert registered.shift_x_px == pytest.approx(0, abs=0.8)
+    assert registered.confidence < CERTAIN  # a single measurement
+    for _ in range(2):
+        registered = pipeline.run(pair).misregistration
+    assert registered.confidence > CERTAIN
+    pipeline.reset()
+    assert pipeline.run(Pair(rgb=pair.rgb, thermal=None)).misregistration.confidence == 0.0
+    assert pipeline.run(pair).misregistration.confidence < CERTAIN
 
 
 def test_the_sample_drive_is_aligned_by_its_rig_and_a_wrong_rig_is_seen():

@@ -272,3 +272,41 @@ def test_reset_forgets_which_camera_was_blind(tmp_path: Path):
     assert pipeline.run(build_pair(1000)).mode is Mode.THERMAL_ONLY  # not yet
     pipeline.reset()
     assert pipeline.run(build_pair(1000)).mode is Mode.FUSED
+
+
+def test_reset_forgets_the_range_of_the_thermal_normaliser(tmp_path: Path):
+    engine = FakeEngine()
+    pipeline = build_pipeline(tmp_path, engine, **{'thermal.normaliser': 'percentile'})
+    cold, warm = (build_pair(stamp_ns) for stamp_ns in (NS_PER_S, 2 * NS_PER_S))
+    warm.thermal.pixels[:] += 200
+    pipeline.run(warm)
+    pipeline.reset()
+    pipeline.run(cold)
+    pipeline.run(warm)
+    pipeline.reset()
+    pipeline.run(warm)
+    before, _, followed, after = (batch.thermal for batch in engine.batches)
+    assert not np.array_equal(followed, before)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_limits_of_a_blind_camera_change_between_two_pairs(tmp_path: Path):
+    pipeline = build_pipeline(tmp_path, FakeEngine())
+    assert pipeline.run(build_pair()).mode is Mode.FUSED
+    pipeline.reconfigure(build_config({'fallback.dark_level': 255}))
+    assert pipeline.run(build_pair()).mode is Mode.THERMAL_ONLY
+
+
+def test_thermal_alone_is_measured_on_its_own_grid(tmp_path: Path):
+    values = {
+        'thermal.reading': 'tlinear_10mk',
+        'registration.method': 'homography',
+        'registration.homography_thermal_to_rgb': (1.0, 0.0, 30.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+    }
+    outputs = build_outputs((64, 80), boxes=[(0, 0.9, (50.0, 10.0, 60.0, 20.0))])
+    thermal = thermal_frame(size_hw=(64, 80), value=29_315)
+    thermal.pixels[:, :45] = 28_315
+    result = build_pipeline(tmp_path, FakeEngine(outputs), **values).run(
+        Pair(rgb=None, thermal=thermal)
+    )
+    assert result.temperatures.mean_c.tolist() == pytest.approx([20.0], abs=0.01)

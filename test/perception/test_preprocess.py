@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from rgbt_models.card import ModelCard
-from rgbt_perception.geometry import letterbox_boxes
+from rgbt_perception.geometry import letterbox_boxes, resize
 from rgbt_perception.preprocess import build_batch
-from rgbt_perception.registration import resize
 from rgbt_perception.types import Batch, Frame, Mode, Pair
 
 

@@ -8,8 +8,9 @@ from rgbt_perception.calibration_file import Calibration, write_calibration
 from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import RegistrationConfig
 from rgbt_perception.errors import ConfigError
+from rgbt_perception.geometry import resize
 from rgbt_perception.pixel_mapping import pixel_grid, Surface, SurfaceMapping
-from rgbt_perception.registration import Registration, resize
+from rgbt_perception.registration import Registration
 from rgbt_perception.types import Modality
 
 
@@ -26,6 +27,21 @@ def test_identity_resizes_height_and_width_apart():
     assert registered.dtype == np.uint16
     assert np.unravel_index(registered.argmax(), (6, 8))[1] == 7
     assert registered[0, 7] == 1000
+
+
+@pytest.mark.parametrize(
+    ('rgb_hw', 'thermal_hw', 'problem'),
+    [
+        ((480, 640), (512, 640), ''),
+        ((45, 80), (12, 16), 'stretched by 33% onto RGB: images of 12x16 and 45x80 (h x w)'),
+        ((12, 16), (45, 80), 'stretched by 33% onto RGB: images of 45x80 and 12x16 (h x w)'),
+    ],
+)
+def test_identity_says_when_the_sizes_cannot_show_the_same_view(rgb_hw, thermal_hw, problem):
+    registration = Registration(RegistrationConfig())
+    registration.register(np.zeros(thermal_hw, np.uint8), rgb_hw)
+    assert problem in registration.problem
+    assert bool(problem) == bool(registration.problem)
 
 
 def test_homography_moves_x_and_y_apart():
@@ -198,6 +214,15 @@ def test_boxes_and_label_maps_of_a_pure_resize(config):
     small = np.random.default_rng(1).integers(0, 8, (8, 10)).astype(np.uint8)
     label_map = small.repeat(2, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(registration.label_map_to_thermal(label_map, (8, 10)), small)
+
+
+def test_label_maps_take_the_nearest_rgb_pixel():
+    # Thermal pixel 1 lies at RGB pixel 1.6 across and 1.4 down.
+    matrix = (1, 0, 0.6, 0, 1, 0.4, 0, 0, 1)
+    config = RegistrationConfig(method='homography', homography_thermal_to_rgb=matrix)
+    label_map = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    mapped = Registration(config).label_map_to_thermal(label_map, (3, 3))
+    np.testing.assert_array_equal(mapped, label_map[:3, 1:4])
 
 
 def test_label_maps_are_unlabeled_where_rgb_does_not_see():

@@ -73,3 +73,9 @@ def test_registration_of_the_settings_wins_over_that_of_the_source():
     assert with_registration(PerceptionConfig(), SHIFT).registration == SHIFT
     own = replace(SHIFT, homography_thermal_to_rgb=(2.0, *IDENTITY_3X3[1:]))
     assert with_registration(PerceptionConfig(registration=own), SHIFT).registration == own
+
+
+def test_checks_of_the_settings_do_not_replace_the_registration_of_the_source():
+    own = RegistrationConfig(score_every=0, max_parallax_px=3.0)
+    merged = with_registration(PerceptionConfig(registration=own), SHIFT).registration
+    assert merged == replace(SHIFT, score_every=0, max_parallax_px=3.0)

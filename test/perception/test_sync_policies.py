@@ -90,6 +90,15 @@ def test_thermal_may_be_the_reference(policy: str):
     assert feed.push(rgb(1050)) == []
 
 
+@pytest.mark.parametrize('policy', ['nearest', 'latest', 'hold'])
+def test_skew_of_a_pair_is_less_the_offset(policy: str):
+    feed = Feed(policy=policy, max_skew_s=0.05, offset_s=2.0)
+    feed.push(thermal(3003), at_ms=1003)
+    feed.push(rgb(1010))
+    feed.flush()
+    assert [pair.skew_ns for pair in feed.ready] == [-7_000_000]
+
+
 @pytest.mark.parametrize('policy', ['latest', 'hold'])
 def test_other_camera_goes_alone_when_the_reference_is_missing_and_stops_when_it_is_back(
     policy: str,

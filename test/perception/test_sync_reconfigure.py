@@ -69,6 +69,15 @@ def test_offset_moves_thermal_frames_that_wait(policy: str):
     assert feed.pairer.dropped == {DropReason.DUPLICATE_STAMP: 1}
 
 
+@pytest.mark.parametrize('policy', ['latest', 'hold'])
+def test_a_new_offset_makes_no_thermal_reference_frame_late(policy: str):
+    settings = {'policy': policy, 'reference': 'thermal', 'max_skew_s': 0.02}
+    feed = Feed(**settings)
+    feed.push(thermal(3000), at_ms=1000)
+    _set(feed, **settings, offset_s=0.9)
+    assert feed.push(thermal(3033), at_ms=1033) == [(None, 3033)]
+
+
 def test_max_hold_is_live():
     feed = Feed(policy='hold', max_hold_s=0.1)
     feed.push(thermal(1000))

@@ -37,6 +37,9 @@ def test_pixels_whose_centre_is_in_the_box_are_measured():
     (found,) = measure([[2.6, 6.6, 6.4, 9.4]], scene())
     np.testing.assert_allclose(found, [27.03, 27.54, 28.05], atol=0.02)
     assert found[1] == pytest.approx(27.54, abs=1e-3)
+    # One pixel more on every side, as soon as its centre is in the box.
+    (found,) = measure([[2.4, 6.4, 6.6, 9.6]], scene())
+    assert found[1] == pytest.approx(scene()[6:10, 2:7].mean(), abs=1e-3)
 
 
 def test_x_and_y_are_not_mixed_up():

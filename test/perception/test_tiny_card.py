@@ -9,9 +9,9 @@ import pytest
 
 from rgbt_models.card import load_card, OUTPUT_NAMES
 from rgbt_perception.config import build_config
+from rgbt_perception.geometry import resize
 from rgbt_perception.pipeline import open_pipeline, Pipeline
 from rgbt_perception.preprocess import build_batch
-from rgbt_perception.registration import resize
 from rgbt_perception.types import Mode
 
 

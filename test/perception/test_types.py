@@ -63,6 +63,9 @@ def test_reference_is_rgb_when_there_is_one():
 def test_skew_is_thermal_minus_rgb():
     assert Pair(rgb=rgb_frame(1000), thermal=thermal_frame(1300)).skew_ns == 300
     assert Pair(rgb=rgb_frame(1000), thermal=None).skew_ns is None
+    # A thermal clock 500 ns ahead: the images are 200 ns apart, RGB later.
+    ahead = Pair(rgb=rgb_frame(1000), thermal=thermal_frame(1300), offset_ns=500)
+    assert ahead.skew_ns == -200
 
 
 def test_pair_of_nothing_is_refused():

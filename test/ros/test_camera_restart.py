@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name('camera_process.py')
 PERIOD_MS = 50
 MAX_WAIT_S, MISSING_AFTER_S = 0.15, 0.5
 DEADLINE_S = MAX_WAIT_S + MISSING_AFTER_S
-SCHEDULING_S = 1.0  # of a busy machine; without the deadline nothing would come at all
+SCHEDULING_S = 0.5  # of a busy machine
 
 
 @pytest.fixture

@@ -240,6 +240,6 @@ def test_deactivation_does_not_wait_for_a_hanging_engine(make_rig):
     rig.wait_until(hanging.is_hanging.is_set, 'the inference hangs')
     started = time.monotonic()
     rig.node.trigger_deactivate()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5.0  # half a minute if it waited
     assert state_of(rig) == INACTIVE
     hanging.release()

@@ -12,8 +12,8 @@ import threading
 import time
 
 from fakes import build_card, rgb_frame, thermal_frame
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -94,19 +94,26 @@ def test_a_signal_while_an_inference_hangs(ros_context, tmp_path, signal_number)
 
 def test_a_signal_after_the_node_was_shut_down_by_a_transition(ros_context, tmp_path):
     user = Node('user', context=ros_context)
-    client = user.create_client(ChangeState, '/perception/change_state')
+    executor = SingleThreadedExecutor(context=ros_context)
+    executor.add_node(user)
+    change = user.create_client(ChangeState, '/perception/change_state')
+    ask = user.create_client(GetState, '/perception/get_state')
+    shut_down = ChangeState.Request()
+    shut_down.transition.id = Transition.TRANSITION_ACTIVE_SHUTDOWN
+
+    def call(client, request):
+        future = client.call_async(request)
+        executor.spin_until_future_complete(future, 1.0)  # a first answer may get lost
+        return future.result()
+
     with start(tmp_path, 'run') as process:
         try:
-            assert client.wait_for_service(DEADLINE_S)
-            request = ChangeState.Request()
-            request.transition.id = Transition.TRANSITION_ACTIVE_SHUTDOWN
-            executor = SingleThreadedExecutor(context=ros_context)
-            executor.add_node(user)
-            answers = []
-            while not answers:  # refused until the node has activated itself
-                future = client.call_async(request)
-                executor.spin_until_future_complete(future, DEADLINE_S)
-                answers += [answer for answer in [future.result()] if answer.success]
+            deadline = time.monotonic() + DEADLINE_S
+            state = None
+            while state is None or state.current_state.id != State.PRIMARY_STATE_FINALIZED:
+                assert time.monotonic() < deadline
+                call(change, shut_down)  # refused until the node has activated itself
+                state = call(ask, GetState.Request())
             assert_leaves(process, signal.SIGTERM)
         finally:
             process.kill()

@@ -7,11 +7,10 @@ import threading
 import time
 
 from fakes import build_card, build_outputs, rgb_frame, thermal_frame
-import numpy as np
 import pytest
-from ros_rig import image_of, Rig, stamp_of, values_of
-from vision_msgs.msg import Detection2DArray
+from ros_rig import image_of, Rig, values_of
 
+from rgbt_perception.ros.outputs import Outputs
 from rgbt_perception.types import DropReason
 
 ENGINE_S = 0.2
@@ -37,11 +36,22 @@ def rig(ros_context, tmp_path, capfd):
     rig.close()
 
 
-def feed(rig, ages_s, *, thermal_every=1):
-    """Send frames stamped with the wall clock for a while; note the age of every output."""
-    topic = '/perception/detections'
-    rig.user.create_subscription(Detection2DArray, topic, lambda m: note_age(ages_s, m), 10)
-    rig.wait_until(lambda: rig.node.count_subscribers(topic) == 2, 'a second one listens')
+@pytest.fixture
+def ages_s(monkeypatch):
+    """Age of every output when the node had published it: not of its arrival in this thread."""
+    found = []
+    publish = Outputs.publish
+
+    def publish_and_note(outputs, result, config):
+        publish(outputs, result, config)
+        found.append((time.time_ns() - result.pair.reference.stamp_ns) / 1e9)
+
+    monkeypatch.setattr(Outputs, 'publish', publish_and_note)
+    return found
+
+
+def feed(rig, *, thermal_every=1):
+    """Send frames stamped with the wall clock for a while; return how many of each."""
     begin_s, num_sent = time.monotonic(), 0
 
     def step():
@@ -62,16 +72,6 @@ def feed(rig, ages_s, *, thermal_every=1):
     return num_sent
 
 
-def assert_stay_fresh(ages_s):
-    """Two engine periods; one more for single outputs, for what a busy machine interrupts."""
-    assert np.quantile(ages_s, 0.9) <= 2 * ENGINE_S
-    assert max(ages_s) <= 3 * ENGINE_S
-
-
-def note_age(ages_s, message):
-    ages_s.append((time.time_ns() - stamp_of(message)) / 1e9)
-
-
 def counts_of(rig):
     status = {**rig.status('inference'), **rig.status('synchronisation')}
     return {key: int(value) for key, value in status.items() if value.isdigit()}
@@ -83,17 +83,17 @@ def is_settled(rig):
     return counts['waiting_frames'] == 0 and done >= counts['rgb_frames']
 
 
-def test_no_output_is_older_than_two_engine_periods_and_every_loss_is_counted(rig):
-    num_threads, ages_s = threading.active_count(), []
-    num_sent = feed(rig, ages_s)
+def test_no_output_is_older_than_two_engine_periods_and_every_loss_is_counted(rig, ages_s):
+    num_threads = threading.active_count()
+    num_sent = feed(rig)
     assert len(ages_s) >= 0.7 * SPAN_S / ENGINE_S
-    assert_stay_fresh(ages_s)
+    assert max(ages_s) <= 2 * ENGINE_S
     rig.wait_until(lambda: is_settled(rig), 'every pair has its end')
     counts = counts_of(rig)
     # Best effort may lose frames on the way; of those that came, none is unaccounted for.
     assert counts['rgb_frames'] >= 0.8 * num_sent
     assert counts['rgb_frames'] == counts['results'] + counts['dropped_superseded']
-    assert counts['dropped_superseded'] > 2 * counts['results']  # 11 on a quiet machine
+    assert counts['dropped_superseded'] > 5 * counts['results']
     others = [reason for reason in DropReason if reason is not DropReason.SUPERSEDED]
     assert {reason: counts[f'dropped_{reason.value}'] for reason in others} == dict.fromkeys(
         others, 0
@@ -101,9 +101,8 @@ def test_no_output_is_older_than_two_engine_periods_and_every_loss_is_counted(ri
     assert threading.active_count() == num_threads
 
 
-def test_a_slow_thermal_camera_keeps_its_share_of_a_slow_engine(rig):
-    ages_s = []
-    feed(rig, ages_s, thermal_every=THERMAL_EVERY)
-    assert_stay_fresh(ages_s)
+def test_a_slow_thermal_camera_keeps_its_share_of_a_slow_engine(rig, ages_s):
+    feed(rig, thermal_every=THERMAL_EVERY)
+    assert max(ages_s) <= 2 * ENGINE_S
     modes = [values_of(message.status[0])['mode'] for message in rig.received['mdi']]
     assert modes.count('fused') >= 0.8 * len(modes) > 0

@@ -76,6 +76,7 @@ def test_exact_time_pairs_equal_stamps_only():
     stock.push(rgb(1000))
     assert stock.push(thermal(1501)) == []
     assert stock.push(thermal(1500)) == [(1000, 1500)]
+    assert [pair.skew_ns for pair in stock.pairs] == [0]
 
 
 @needs_message_filters
