@@ -3,7 +3,7 @@
 # make test    everything: lint, format, types, tests, colcon build and test
 # make check   lint, format and types only
 # make bench   measure this machine; needs what `make test` installs
-# make soak    the node among random faults for 20 minutes
+# make soak    the node among random faults for half an hour
 #
 # PYTHON=python3.12          another interpreter (3.10 to 3.14), for new environments
 # TORCH_SPEC='torch==2.9.1'  another torch, e.g. a CPU build together with PIP_EXTRA_INDEX_URL

@@ -36,7 +36,7 @@ from bench.soak_figures import (
     recoveries_s,
     results_by_fault,
 )
-from bench.soak_plan import build_plan, Plan
+from bench.soak_plan import build_plan, LONGEST_WARM_UP_S, Plan
 from bench.soak_session import Run, run_soak, Settings
 from rgbt_models.card import load_card
 from rgbt_perception.demo import ros_environment
@@ -188,7 +188,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m bench.soak', description=(__doc__ or '').partition('\n')[0]
     )
-    parser.add_argument('--minutes', type=number(float, at_least=0.5), default=20.0)
+    parser.add_argument(
+        '--minutes', type=number(float, at_least=0.5), default=20.0, help='after the warm-up'
+    )
     parser.add_argument('--rate', type=number(float, at_least=1.0), default=10.0, help='Hz')
     parser.add_argument('--seed', type=number(int, at_least=0), default=1, help='of the faults')
     parser.add_argument('--input', type=parse_input, default=(96, 128), help='network input, px')
@@ -196,9 +198,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--domain', type=number(int, at_least=0), help='ROS domain')
     add_common_arguments(parser)
     args = parser.parse_args(argv)
+    measured_s = 60.0 * args.minutes
+    warm_up_s = min(LONGEST_WARM_UP_S, measured_s / 2.0)
     with work_folder(args.logs) as folder:
         settings = Settings(
-            plan=build_plan(seed=args.seed, duration_s=60.0 * args.minutes),
+            plan=build_plan(seed=args.seed, duration_s=warm_up_s + measured_s),
             rate_hz=args.rate,
             input_hw=args.input,
             work_dir=folder,

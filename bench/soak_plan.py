@@ -5,9 +5,9 @@
     0        warm-up                                                          end
 
 In the warm-up every kind of fault happens once, in quick succession, and then those that fill the
-buffers happen again, so that what is allocated once, or up to a limit, is allocated there; runs of
-less than five minutes are too short for that. The windows
-are free of faults: what is measured in the one is comparable with the other.
+buffers happen again and again, so that what is allocated once, or up to a limit, is allocated
+there: the heap keeps the size of its busiest moment. Runs of less than half an hour are too short
+for that. The windows are free of faults: what is measured in the one is comparable with the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 import random
 
-LONGEST_WARM_UP_S = 150.0
+LONGEST_WARM_UP_S = 600.0
 LONGEST_WINDOW_S = 60.0
 LONGEST_SETTLE_S = 10.0
 FIRST_FAULT_S = 2.0
@@ -150,7 +150,7 @@ def build_plan(*, seed: int, duration_s: float) -> Plan:
         duration_s: Length of the run, seconds, > 0.
     """
     draw = random.Random(seed)  # noqa: S311  # repeatable, not secret
-    warm_up_s = min(LONGEST_WARM_UP_S, 0.4 * duration_s)
+    warm_up_s = min(LONGEST_WARM_UP_S, duration_s / 3.0)
     window_s = min(LONGEST_WINDOW_S, duration_s / 6.0)
     settle_s = min(LONGEST_SETTLE_S, duration_s / 12.0)
     quick = _draw_faults(

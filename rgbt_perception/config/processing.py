@@ -68,7 +68,7 @@ class FallbackConfig(Group):
     missing_after_s: float = setting(
         0.5,
         'A camera silent for this long is missing, s: the other is not held up.',
-        ge=0.0,
+        ge=0.05,
         le=60,
         live=True,
     )

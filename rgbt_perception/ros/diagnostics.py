@@ -43,6 +43,7 @@ class NodeFacts:
         num_publishers: Publishers on each input topic.
         clock_ns: Node clock minus the monotonic clock, nanoseconds.
         is_enabled: False while ``~/enable`` has switched the inputs off.
+        offset_s: Offset subtracted from thermal stamps, s: as set, or as estimated.
         offset_text: What was found out about the clock offset of the cameras, '' for nothing.
     """
 
@@ -52,6 +53,7 @@ class NodeFacts:
     num_publishers: dict[Modality, int]
     clock_ns: int
     is_enabled: bool = True
+    offset_s: float = 0.0
     offset_text: str = ''
 
 
@@ -297,12 +299,11 @@ class Diagnostics:
             return f'no pair got through: {window.num_failed} failed; see the inference status'
         if facts.offset_text:
             return f'both cameras deliver but no pair was formed: {facts.offset_text}'
-        sync = self.config.sync
-        apart_s = (thermal.stamp_ns - rgb.stamp_ns) / NS_PER_S - sync.offset_s
+        apart_s = (thermal.stamp_ns - rgb.stamp_ns) / NS_PER_S - facts.offset_s
         return (
             f'both cameras deliver but no pair was formed: their newest stamps are '
-            f'{apart_s:+.3f} s apart (thermal - rgb), allowed {sync.max_skew_s} s; correct the '
-            f'clocks, or set sync.offset_s or sync.max_skew_s'
+            f'{apart_s:+.3f} s apart (thermal - rgb), allowed {self.config.sync.max_skew_s} s; '
+            f'correct the clocks, or set sync.offset_s or sync.max_skew_s'
         )
 
     def _inference_status(

@@ -64,6 +64,12 @@ class GuardedPairer:
             pairer = self._pairer
             return pairer.received.copy(), pairer.dropped.copy(), pairer.num_waiting
 
+    @property
+    def offset_s(self) -> float:
+        """Offset subtracted from thermal stamps at present, s: as set, or as estimated."""
+        with self._lock:
+            return self._pairer.offset_s
+
     def offset_text(self) -> str:
         """Say what was found out about the clock offset of the cameras, '' for nothing."""
         with self._lock:

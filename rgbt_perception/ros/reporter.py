@@ -72,6 +72,7 @@ class Reporter:
             },
             clock_ns=now.nanoseconds - now_ns,
             is_enabled=is_enabled,
+            offset_s=pairer.offset_s,
             offset_text=pairer.offset_text(),
         )
         statuses = self.diagnostics.statuses(now_ns, facts, self._pipeline)

@@ -119,9 +119,9 @@ def test_every_drop_reason_is_listed_and_both_sources_are_added(diagnostics):
 def test_two_cameras_that_never_pair_are_told_how_far_their_clocks_are_apart(diagnostics):
     diagnostics.note_frame(rgb_frame(RGB_STAMP_NS), SECOND)
     diagnostics.note_frame(thermal_frame(RGB_STAMP_NS + 2_500_000_000), SECOND)
-    status = statuses(diagnostics, SECOND)['synchronisation']
+    status = statuses(diagnostics, SECOND, offset_s=0.5)['synchronisation']
     assert status.level == DiagnosticStatus.WARN
-    # 2.5 s apart, of which sync.offset_s takes 0.5 s.
+    # 2.5 s apart, of which the offset in force takes 0.5 s.
     assert 'newest stamps are +2.000 s apart' in status.message
     assert 'allowed 0.03 s' in status.message
     assert 'set sync.offset_s' in status.message
