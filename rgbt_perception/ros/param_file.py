@@ -19,7 +19,7 @@ SECTION = '/**/perception'
 HEADER = f"""\
 # SPDX-License-Identifier: Apache-2.0
 # Settings of the node 'perception', all at their defaults.
-# Generated from rgbt_perception/config.py by rgbt_perception/ros/param_file.py.
+# Generated from rgbt_perception/config by rgbt_perception/ros/param_file.py.
 # '{SECTION}' matches the node in every namespace. Floating-point numbers need their point: 1.0.
 # 'live' settings may be changed while the node runs: ros2 param set /perception NAME VALUE.
 {SECTION}:
