@@ -62,6 +62,7 @@ bench: $(DEV)/.installed
 	$(DEV)/bin/python -m bench.registration
 	$(DEV)/bin/python -m bench.node_overhead
 	$(DEV)/bin/python -m bench.thermal
+	$(DEV)/bin/python -m bench.training
 	$(DEV)/bin/python -m bench.transport
 
 soak: $(DEV)/.installed

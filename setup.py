@@ -12,7 +12,7 @@ NAME = 'rgbt_perception'
 SHARE = Path('share', NAME)
 ROOT = Path(__file__).resolve().parent
 
-TORCH = ['torch>=2.6', 'timm>=1.0', 'safetensors>=0.4.3']
+TORCH = ['torch>=2.6', 'torchvision>=0.21', 'timm>=1.0', 'safetensors>=0.4.3']
 ONNX = ['onnxruntime>=1.17']
 SIM = ['embreex>=2.17.7']
 EVALUATE = ['pycocotools>=2.0.8']
@@ -45,6 +45,8 @@ EXTRAS = {
         'lightning-fabric>=2.4',
         'onnx>=1.16',
         'onnxscript>=0.1',
+        'peft>=0.13',
+        'tensorboard>=2.16',
         'tqdm>=4.66',
     ],
     # Under this name colcon looks for pytest before it runs it (and for pytest-cov, to measure

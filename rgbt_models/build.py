@@ -14,7 +14,14 @@ from rgbt_models.encoder import SiameseEncoder
 from rgbt_models.errors import CardError
 from rgbt_models.heads import DetectionHead, SegmentationHead
 from rgbt_models.neck import FusionPyramid
+from rgbt_models.vit import SiameseViT, SimpleFusionPyramid, ViTEncoder
 from rgbt_models.weights import load_weights
+
+ENCODER_PREFIX = 'encoder:'
+VIT_STRIDE = 16
+NARROW_DIM = 384  # transformers up to this width get the narrow pyramid
+NARROW_CHANNELS = (64, 96, 192)
+WIDE_CHANNELS = (96, 128, 256)
 
 
 class RGBTModel(nn.Module):
@@ -23,15 +30,23 @@ class RGBTModel(nn.Module):
     def __init__(
         self,
         *,
-        encoder: SiameseEncoder,
+        encoder: SiameseEncoder | SiameseViT,
         channels: tuple[int, ...],
         num_detection_classes: int,
         num_segmentation_classes: int,
     ) -> None:
-        """Put the parts together; ``channels`` are those of the pyramid, finest first."""
+        """Put the parts together; ``channels`` are those of the pyramid, finest first.
+
+        An encoder with a map per level gets a pyramid that fuses every level; a transformer,
+        which has one map, a pyramid that fuses once.
+        """
         super().__init__()
         self.encoder = encoder
-        self.neck = FusionPyramid(in_channels=encoder.channels, channels=channels)
+        self.neck: FusionPyramid | SimpleFusionPyramid
+        if isinstance(encoder, SiameseViT):
+            self.neck = SimpleFusionPyramid(in_channels=encoder.dim, channels=channels)
+        else:
+            self.neck = FusionPyramid(in_channels=encoder.channels, channels=channels)
         self.detection = DetectionHead(channels=channels, num_classes=num_detection_classes)
         self.segmentation = SegmentationHead(
             channels=channels[0], num_classes=num_segmentation_classes
@@ -48,10 +63,21 @@ class RGBTModel(nn.Module):
         Returns:
             Tensors by the names in ``OUTPUT_NAMES``: class logits (b, n, k), boxes (b, n, 4) px,
             segmentation logits (b, k, h/4, w/4), share map (b, 1, h/16, w/16), RGB shares
-            (b, 3) finest level first, entropies (b, 2) RGB first (that of an absent modality is
-            of the image given and means nothing; no other output depends on that image).
+            (b, l), one per fusion, finest level first, entropies (b, 2) RGB first (that of an
+            absent modality is of the image given and means nothing; no other output depends on
+            that image).
         """
-        features = self.encoder(rgb, thermal)
+        return self.decode(self.encoder(rgb, thermal), available)
+
+    def decode(
+        self, features: list[tuple[Tensor, Tensor]], available: Tensor
+    ) -> dict[str, Tensor]:
+        """Run neck and heads on encoder features: all of ``forward`` after the encoder.
+
+        Args:
+            features: (rgb, thermal) per level, finest first, as the encoder gives them.
+            available: (b, 2) in {0, 1}, RGB first.
+        """
         levels, share_map, rgb_shares = self.neck(features, available)
         class_logits, boxes_xyxy = self.detection(levels)
         rgb_tokens, thermal_tokens = features[-1]
@@ -76,7 +102,42 @@ def tiny(*, num_detection_classes: int, num_segmentation_classes: int) -> RGBTMo
     )
 
 
-ARCHITECTURES: dict[str, Callable[..., RGBTModel]] = {'tiny': tiny}
+def small(*, num_detection_classes: int, num_segmentation_classes: int) -> RGBTModel:
+    """ViT-S/16, fused once at stride 16, light heads."""
+    return vit_model(
+        'vit_small_patch16_224',
+        num_detection_classes=num_detection_classes,
+        num_segmentation_classes=num_segmentation_classes,
+    )
+
+
+def base(*, num_detection_classes: int, num_segmentation_classes: int) -> RGBTModel:
+    """ViT-B/16, the size and parameter names of M-SpecGene's encoder, light heads."""
+    return vit_model(
+        'vit_base_patch16_224',
+        num_detection_classes=num_detection_classes,
+        num_segmentation_classes=num_segmentation_classes,
+    )
+
+
+def vit_model(
+    timm_name: str, *, num_detection_classes: int, num_segmentation_classes: int
+) -> RGBTModel:
+    """Build a model on any plain ViT of timm; its maps are brought to stride 16.
+
+    Raises:
+        EncoderError: If timm has no such model, or it is no plain ViT.
+    """
+    encoder = ViTEncoder(timm_name, stride=VIT_STRIDE)
+    return RGBTModel(
+        encoder=encoder,
+        channels=NARROW_CHANNELS if encoder.dim <= NARROW_DIM else WIDE_CHANNELS,
+        num_detection_classes=num_detection_classes,
+        num_segmentation_classes=num_segmentation_classes,
+    )
+
+
+ARCHITECTURES: dict[str, Callable[..., RGBTModel]] = {'tiny': tiny, 'small': small, 'base': base}
 
 
 def create_model(
@@ -84,13 +145,26 @@ def create_model(
 ) -> RGBTModel:
     """Build a model with random weights.
 
+    Args:
+        architecture: A name in ``ARCHITECTURES``, or ``encoder: <timm name>`` for light heads on
+            any plain ViT of timm.
+        num_detection_classes: Classes of the detection head.
+        num_segmentation_classes: Classes of the segmentation head.
+
     Raises:
         CardError: If the architecture is unknown.
+        EncoderError: If timm has no such model, or it is no plain ViT.
     """
+    if architecture.startswith(ENCODER_PREFIX):
+        return vit_model(
+            architecture.removeprefix(ENCODER_PREFIX).strip(),
+            num_detection_classes=num_detection_classes,
+            num_segmentation_classes=num_segmentation_classes,
+        )
     if architecture not in ARCHITECTURES:
         raise CardError(
-            f"unknown architecture '{architecture}'; expected one of {', '.join(ARCHITECTURES)}; "
-            f'correct the card or update the package'
+            f"unknown architecture '{architecture}'; expected one of {', '.join(ARCHITECTURES)} "
+            f"or '{ENCODER_PREFIX} <name of a timm ViT>'; correct the card or update the package"
         )
     return ARCHITECTURES[architecture](
         num_detection_classes=num_detection_classes,

@@ -22,6 +22,11 @@ FloatArray = NDArray[np.float32]
 # Percentiles are taken on every third row and column: 9 times less work, and the difference is
 # below the quantisation of an 8-bit camera.
 PERCENTILE_STRIDE = 3
+# What weights pretrained by UNIV (https://arxiv.org/abs/2509.15642) expect of thermal images, for
+# ``thermal_mean`` and ``thermal_std`` of their card, in 0..1 units: 8-bit files over 255, without
+# a stretch. Weights of M-SpecGene take ImageNet's statistics.
+UNIV_THERMAL_MEAN = 0.5338
+UNIV_THERMAL_STD = 0.2519
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from rgbt_models.weights import load_weights, save_weights
 INPUT_HW = (288, 384)
 RGB_HEIGHT = 480  # of the world's cameras, px
 SIZE_MULTIPLE = 16
+PUBLISHED_TASKS = ('both', 'detection', 'segmentation')
 TRAINING_DATA = (
     'Synthetic data only: street scenes ray-cast by rgbt_models.synthetic; no real image was used.'
 )
@@ -54,11 +55,16 @@ def publish_run(
         calibration_pairs: Pairs rendered to calibrate the dominance index.
 
     Raises:
-        DatasetError: If the run folder is not one.
+        DatasetError: If the run folder is not one, or of a task that no card has.
         ExportError: If the graph does not reproduce torch.
     """
     run = _read_run(run_dir)
     config = build_train_config(run['config'])
+    if config.task not in PUBLISHED_TASKS:
+        raise DatasetError(
+            f"run '{run_dir}' learnt the task '{config.task}'; expected one of "
+            f'{", ".join(PUBLISHED_TASKS)}, whose heads a card can have; train one of those'
+        )
     model = _load_run(config, run_dir)
     card_dir.mkdir(parents=True, exist_ok=True)
     fit = calibrate_mdi(model, config, num_pairs=calibration_pairs, scale=INPUT_HW[0] / RGB_HEIGHT)

@@ -24,7 +24,7 @@ from rgbt_perception.errors import ConfigError, DatasetError, FrameError
 from rgbt_perception.images import decode_compressed_rgb
 from rgbt_perception.thermal import decode_compressed_thermal
 from rgbt_perception.truth import Truth, TruthPair
-from rgbt_perception.types import Frame, Modality, NS_PER_S, Pair
+from rgbt_perception.types import Frame, IntArray, Modality, NS_PER_S, Pair
 
 ANNOTATIONS_FILE = 'annotations.json'
 IMAGE_FORMATS = {'.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg'}
@@ -63,6 +63,7 @@ class PairDataset:
         segmentation_classes: Class names of the label maps, None when not said.
         registration: How thermal pixels lie on RGB pixels.
         cameras: Camera models; a folder of pairs knows none.
+        has_occlusions: Whether boxes say how much is hidden, as those of KAIST do.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class PairDataset:
     segmentation_classes: tuple[str, ...] | None
     registration: RegistrationConfig
     cameras: Mapping[Modality, CameraModel] = field(default_factory=dict)
+    has_occlusions: bool = False
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -100,6 +102,7 @@ class PairDataset:
             ),
             label_map_png=read_file(entry.label_map_path) if entry.label_map_path else b'',
             is_night=entry.is_night,
+            occlusions=_occlusions(items) if self.has_occlusions else None,
         )
 
     def _load_pair(self, entry: DatasetEntry, stamp_ns: int) -> TruthPair:
@@ -154,6 +157,7 @@ def load_dataset(folder: Path) -> PairDataset:
         },
         segmentation_classes=None if classes is None else tuple(classes),
         registration=_build_registration(folder, info.get('homography_thermal_to_rgb')),
+        has_occlusions=any('occlusion' in item for items in by_image.values() for item in items),
     )
 
 
@@ -296,6 +300,16 @@ def _box_xyxy(annotation: Mapping[str, Any]) -> tuple[float, float, float, float
         )
     x, y, width, height = box
     return x, y, x + width, y + height
+
+
+def _occlusions(annotations: Sequence[Mapping[str, Any]]) -> IntArray:
+    levels = [item.get('occlusion', 0) for item in annotations]
+    if not all(isinstance(level, int) and level in {0, 1, 2} for level in levels):
+        raise DatasetError(
+            f'annotations have the occlusions {levels}, expected 0 (none), 1 (partial) or 2 '
+            f'(heavy); correct {ANNOTATIONS_FILE}'
+        )
+    return np.array(levels, np.int64)
 
 
 def _build_registration(folder: Path, homography: object) -> RegistrationConfig:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics against ground truth: COCO average precision of boxes, and IoU of label maps."""
+"""Metrics against ground truth: COCO average precision of boxes, and IoU of label maps.
+
+Label maps, miss rates, saliency and matching need no model and are in ``rgbt_models.metrics``.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rgbt_models.metrics.label_maps import LabelMapScorer as LabelMapScorer  # noqa: PLC0414 offered here too
 from rgbt_perception.errors import BackendUnavailableError
 from rgbt_perception.truth import Truth
-from rgbt_perception.types import BoolArray, ByteArray, Detections, IntArray
+from rgbt_perception.types import BoolArray, Detections
 
 MAX_DETECTIONS = 300
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+IOU_75_INDEX = 5  # of the IoU thresholds .50:.05:.95
 
 DoubleArray = NDArray[np.float64]
 
@@ -30,10 +35,12 @@ class BoxMetrics:
     Attributes:
         mean_ap: Mean over classes and IoU .50:.05:.95.
         ap50: AP at IoU .50 by class name.
+        ap75: AP at IoU .75 by class name.
     """
 
     mean_ap: float | None
     ap50: dict[str, float | None]
+    ap75: dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -101,14 +108,16 @@ class BoxScorer:
                 evaluation.accumulate()
             precision = evaluation.eval['precision']
         ap50: dict[str, float | None] = dict.fromkeys(self._class_names)
+        ap75: dict[str, float | None] = dict.fromkeys(self._class_names)
         means: list[float] = []
         if precision is not None:
             for index, name in enumerate(self._class_names):
                 of_class = precision[:, :, index, 0, -1]  # (IoU thresholds, recall points)
                 if of_class.min() >= 0.0:  # -1 = no ground truth
                     ap50[name] = float(of_class[0].mean())
+                    ap75[name] = float(of_class[IOU_75_INDEX].mean())
                     means.append(float(of_class.mean()))
-        return BoxMetrics(mean_ap=float(np.mean(means)) if means else None, ap50=ap50)
+        return BoxMetrics(mean_ap=float(np.mean(means)) if means else None, ap50=ap50, ap75=ap75)
 
     def matches(self, class_name: str) -> list[ImageMatches]:
         """Return how each pair's detections of a class were judged, in order of ``add``."""
@@ -157,39 +166,6 @@ def average_precision(images: Sequence[ImageMatches]) -> float | None:
     positions = np.searchsorted(recall, RECALL_POINTS, side='left')
     reached = positions < len(precision)
     return float(precision[positions[reached]].sum() / len(RECALL_POINTS))
-
-
-class LabelMapScorer:
-    """Confusion matrix of label maps over all pairs, and the IoU of each class."""
-
-    def __init__(self, num_classes: int) -> None:
-        """Count ids 0..num_classes-1; ground truth with another id is not counted."""
-        self._num_classes = num_classes
-        # The last column counts pixels that the prediction left unlabeled.
-        self._counts: IntArray = np.zeros((num_classes, num_classes + 1), np.int64)
-
-    def add(self, truth: ByteArray, predicted: ByteArray) -> None:
-        """Add one pair of label maps, both shape (h, w) uint8."""
-        k = self._num_classes
-        inside = truth < k
-        columns = np.minimum(predicted[inside], k).astype(np.int64)
-        cells = truth[inside].astype(np.int64) * (k + 1) + columns
-        self._counts += np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1)
-
-    def iou(self) -> list[float | None]:
-        """Return the IoU of each class, None for a class without ground truth pixels."""
-        found = np.diag(self._counts).astype(np.float64)
-        of_truth, of_prediction = self._counts.sum(1), self._counts[:, :-1].sum(0)
-        union = of_truth + of_prediction - found
-        return [
-            float(found[index] / union[index]) if of_truth[index] else None
-            for index in range(self._num_classes)
-        ]
-
-    def mean_iou(self) -> float | None:
-        """Return the mean over the classes with ground truth pixels, None when there are none."""
-        values = [value for value in self.iou() if value is not None]
-        return float(np.mean(values)) if values else None
 
 
 def _read_matches(judged: dict[str, Any] | None) -> ImageMatches:

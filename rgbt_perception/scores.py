@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rgbt_models.card import ModelCard
+from rgbt_models.metrics.miss_rate import MissRateScorer, PedestrianTruth
 from rgbt_perception.metrics import BoxMetrics, BoxScorer, LabelMapScorer
 from rgbt_perception.truth import TruthPair
-from rgbt_perception.types import ByteArray, Result
+from rgbt_perception.types import ByteArray, Detections, IntArray, Result
 
 DIGITS = 6
+PERSON = 'person'
 
 
 class Scores:
@@ -19,13 +23,17 @@ class Scores:
     Attributes:
         boxes: Scorer of the detections.
         label_maps: Scorer of the label maps.
+        miss_rates: Scorer of persons, of the pairs whose boxes say their occlusion.
     """
 
     def __init__(self, card: ModelCard) -> None:
         """Start with the classes of ``card``."""
         self.boxes = BoxScorer(card.detection_classes)
         self.label_maps = LabelMapScorer(len(card.segmentation_classes))
+        self.miss_rates = MissRateScorer()
         self._segmentation_classes = card.segmentation_classes
+        classes = card.detection_classes
+        self._person_id = classes.index(PERSON) if PERSON in classes else None
 
     def add(self, item: TruthPair, truth_map: ByteArray | None, result: Result) -> None:
         """Score the result of one pair.
@@ -36,15 +44,38 @@ class Scores:
             result: What the pipeline made of the pair.
         """
         self.boxes.add(item.truth, result.detections)
+        if item.truth.occlusions is not None and self._person_id is not None:
+            self._add_persons(item, item.truth.occlusions, result.detections)
         if truth_map is not None:
             self.label_maps.add(truth_map, result.label_map)
 
+    def _add_persons(self, item: TruthPair, occlusions: IntArray, found: Detections) -> None:
+        truth = item.truth
+        names = np.array(truth.class_names, np.str_)
+        chosen = found.class_ids == self._person_id
+        self.miss_rates.add(
+            PedestrianTruth(
+                boxes_xyxy=truth.boxes_xyxy.astype(np.float64),
+                occlusions=occlusions,
+                ignore=truth.ignore | (names != PERSON),
+                is_night=truth.is_night,
+                size_hw=item.pair.reference.size_hw,
+            ),
+            found.boxes_xyxy[chosen],
+            found.scores[chosen],
+        )
+
     def metrics(self) -> dict[str, Any]:
-        """Compute mAP, AP50 by class, mIoU and IoU by class."""
+        """Compute mAP, AP50 and AP75 by class, mIoU, mAcc and IoU by class, and MR-2 where known.
+
+        Means are over all classes of the card.
+        """
         iou = dict(zip(self._segmentation_classes, self.label_maps.iou(), strict=True))
         return {
             **box_values(self.boxes.compute()),
+            **miss_rate_values(self.miss_rates),
             'mIoU': rounded(self.label_maps.mean_iou()),
+            'mAcc': rounded(self.label_maps.mean_accuracy()),
             'IoU': {name: rounded(value) for name, value in iou.items() if value is not None},
         }
 
@@ -56,7 +87,17 @@ def box_values(metrics: BoxMetrics) -> dict[str, Any]:
         'AP50': {
             name: rounded(value) for name, value in metrics.ap50.items() if value is not None
         },
+        'AP75': {
+            name: rounded(value) for name, value in metrics.ap75.items() if value is not None
+        },
     }
+
+
+def miss_rate_values(scorer: MissRateScorer) -> dict[str, Any]:
+    """Return MR^-2 by setting as JSON values; nothing where no box says its occlusion."""
+    if not len(scorer):
+        return {}
+    return {'MR-2': {name: rounded(value) for name, value in scorer.compute().items()}}
 
 
 def rounded(value: float | None) -> float | None:

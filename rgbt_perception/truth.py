@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgbt_perception.errors import FrameError, ShapeError
-from rgbt_perception.types import BoolArray, ByteArray, FloatArray, Pair, UNLABELED
+from rgbt_perception.types import BoolArray, ByteArray, FloatArray, IntArray, Pair, UNLABELED
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -25,6 +25,7 @@ class Truth:
         label_map_png: Label map as 8-bit grey PNG at RGB size, b'' when there is none.
         is_night: Whether it is night, None when unknown.
         sun_level: Daylight in 0..1, None when unknown.
+        occlusions: (n,) 0 = none, 1 = partial, 2 = heavy; None when unknown. Miss rates need it.
     """
 
     boxes_xyxy: FloatArray
@@ -33,6 +34,7 @@ class Truth:
     label_map_png: bytes = b''
     is_night: bool | None = None
     sun_level: float | None = None
+    occlusions: IntArray | None = None
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together.
@@ -45,6 +47,8 @@ class Truth:
             raise ShapeError('boxes_xyxy', expected=f'({n}, 4)', actual=self.boxes_xyxy.shape)
         if self.ignore.shape != (n,):
             raise ShapeError('ignore', expected=f'({n},)', actual=self.ignore.shape)
+        if self.occlusions is not None and self.occlusions.shape != (n,):
+            raise ShapeError('occlusions', expected=f'({n},)', actual=self.occlusions.shape)
 
     @property
     def has_label_map(self) -> bool:

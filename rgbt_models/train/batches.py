@@ -7,10 +7,14 @@ thermal image; the random tone curves cover far more than that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+import itertools
+from pathlib import Path
 from queue import Queue
 import threading
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +22,7 @@ from numpy.random import Generator
 import torch
 from torch import Tensor
 
-from rgbt_models.normalise import standardise
+from rgbt_models.normalise import standardise, ThermalNormaliser
 from rgbt_models.train.augment import augment
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import BoxTargets
@@ -26,20 +30,40 @@ from rgbt_models.train.pool import Sample, SamplePool
 
 QUEUE_BATCHES = 3
 REFRESH_EVERY = 100  # batches between two looks for newly rendered shards
+Drawn = TypeVar('Drawn')
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TrainBatch:
-    """Standardised images (b, 3, h, w) float32, label maps (b, h, w) uint8, boxes per image."""
+    """Standardised images (b, 3, h, w) float32, label maps (b, h, w) uint8, boxes per image.
+
+    ``sampler_state`` is where the sampler stands after this batch, JSON values.
+    """
 
     rgb: Tensor
     thermal: Tensor
     label_maps: Tensor
     targets: list[BoxTargets]
+    sampler_state: dict[str, Any] = field(default_factory=dict)
 
 
-def collate(samples: list[Sample], config: TrainConfig) -> TrainBatch:
-    """Normalise samples of one size and stack them."""
+class Normalisation(Protocol):
+    """How images become network inputs, as settings and cards carry it."""
+
+    @property
+    def rgb_mean(self) -> tuple[float, float, float]: ...  # noqa: D102
+    @property
+    def rgb_std(self) -> tuple[float, float, float]: ...  # noqa: D102
+    @property
+    def thermal_mean(self) -> float: ...  # noqa: D102
+    @property
+    def thermal_std(self) -> float: ...  # noqa: D102
+    @property
+    def thermal_normaliser(self) -> ThermalNormaliser: ...  # noqa: D102
+
+
+def standardise_images(samples: list[Sample], config: Normalisation) -> tuple[Tensor, Tensor]:
+    """Normalise samples of one size: rgb and thermal, each (b, 3, h, w) float32."""
     rgb, thermal = [], []
     for sample in samples:
         rgb.append(
@@ -49,9 +73,19 @@ def collate(samples: list[Sample], config: TrainConfig) -> TrainBatch:
         thermal.append(
             standardise(stretched, (config.thermal_mean,) * 3, (config.thermal_std,) * 3)
         )
+    last = torch.channels_last
+    return (
+        torch.from_numpy(np.stack(rgb)).contiguous(memory_format=last),
+        torch.from_numpy(np.stack(thermal)).contiguous(memory_format=last),
+    )
+
+
+def collate(samples: list[Sample], config: TrainConfig) -> TrainBatch:
+    """Normalise samples of one size and stack them."""
+    rgb, thermal = standardise_images(samples, config)
     return TrainBatch(
-        rgb=torch.from_numpy(np.stack(rgb)).contiguous(memory_format=torch.channels_last),
-        thermal=torch.from_numpy(np.stack(thermal)).contiguous(memory_format=torch.channels_last),
+        rgb=rgb,
+        thermal=thermal,
         label_maps=torch.from_numpy(np.stack([sample.label_map for sample in samples])),
         targets=[
             BoxTargets(
@@ -75,19 +109,72 @@ def draw_batch(pool: SamplePool, rng: Generator, config: TrainConfig) -> TrainBa
     return collate(samples, config)
 
 
-def iterate_batches(pool: SamplePool, rng: Generator, config: TrainConfig) -> Iterator[TrainBatch]:
-    """Yield batches for ever; one thread prepares the next while the network works."""
+def open_sampler(
+    pool_dir: Path, seed: tuple[int, int], state: dict[str, Any] | None
+) -> tuple[SamplePool, Generator, int]:
+    """Open the pool and the source of draws, at the start of a run or where one stood.
+
+    Args:
+        pool_dir: Shards, rendered or converted.
+        seed: Of the draws.
+        state: ``TrainBatch.sampler_state`` to go on from, None = from the start.
+
+    Returns:
+        The pool, the generator and the number of batches drawn before.
+
+    Raises:
+        DatasetError: If the folder holds no finished shard, or lacks one that was read before.
+    """
+    rng = np.random.default_rng(seed)
+    if state is None:
+        return SamplePool(pool_dir), rng, 0
+    rng.bit_generator.state = state['rng']
+    return SamplePool(pool_dir, shards=state['shards']), rng, int(state['drawn'])
+
+
+def iterate_batches(
+    pool: SamplePool, rng: Generator, config: TrainConfig, *, drawn: int = 0
+) -> Iterator[TrainBatch]:
+    """Yield augmented batches for ever; one thread prepares the next while the network works.
+
+    Args:
+        pool: Looked through for new shards now and then.
+        rng: Source of the draws.
+        config: Of the run.
+        drawn: Batches drawn before, in a run that goes on.
+    """
+
+    def draw(state: Callable[[], dict[str, Any]]) -> TrainBatch:
+        return replace(draw_batch(pool, rng, config), sampler_state=state())
+
+    return prefetch(pool, rng, draw, drawn=drawn)
+
+
+def prefetch(
+    pool: SamplePool,
+    rng: Generator,
+    draw: Callable[[Callable[[], dict[str, Any]]], Drawn],
+    *,
+    drawn: int,
+) -> Iterator[Drawn]:
+    """Yield what ``draw`` makes, for ever, made in a thread.
+
+    Args:
+        pool: What is drawn from; looked through for new shards now and then.
+        rng: Source of the draws.
+        draw: Makes a batch; given a function that tells where the sampler stands, to be called
+            after the draws.
+        drawn: Batches drawn before, in a run that goes on.
+    """
     cv2.setNumThreads(1)
-    queue: Queue[TrainBatch | BaseException] = Queue(QUEUE_BATCHES)
+    queue: Queue[Drawn | BaseException] = Queue(QUEUE_BATCHES)
 
     def fill() -> None:
         try:
-            count = 0
-            while True:
+            for count in itertools.count(drawn):
                 if count % REFRESH_EVERY == 0:
                     pool.refresh()
-                queue.put(draw_batch(pool, rng, config))
-                count += 1
+                queue.put(draw(partial(_sampler_state, pool, rng, count + 1)))
         except BaseException as error:  # noqa: BLE001 handed to the consumer, which raises it
             queue.put(error)
 
@@ -97,3 +184,11 @@ def iterate_batches(pool: SamplePool, rng: Generator, config: TrainConfig) -> It
         if isinstance(item, BaseException):
             raise item
         yield item
+
+
+def _sampler_state(pool: SamplePool, rng: Generator, drawn: int) -> dict[str, Any]:
+    return {
+        'rng': rng.bit_generator.state,
+        'drawn': drawn,
+        'shards': list(pool.shard_names),
+    }

@@ -1,39 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop, on Lightning Fabric: one process per CPU core or GPU."""
+"""The loop that training and pretraining share, on Lightning Fabric.
+
+One process per CPU core or GPU; gradients meet in DistributedDataParallel, also under torchrun.
+The loop owns steps, rates, accumulation, clipping, logs and checkpoints; a ``Learner`` owns the
+network and its losses. A run that was killed goes on from its newest checkpoint as if nothing had
+happened: on the CPU to the same weights, bit by bit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 import json
-import logging
 import math
 from pathlib import Path
 import time
+from typing import Any, Generic
 
 from lightning_fabric import Fabric
-import numpy as np
 import torch
 from torch import nn, Tensor
 
-from rgbt_models.build import create_model
 from rgbt_models.errors import DatasetError
-from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
-from rgbt_models.train.batches import iterate_batches, TrainBatch
-from rgbt_models.train.config import TrainConfig
-from rgbt_models.train.losses import compute_losses, Losses
-from rgbt_models.train.pool import SamplePool
-from rgbt_models.weights import save_weights
+from rgbt_models.train.checkpoint import (
+    load_checkpoint,
+    newest_checkpoint,
+    read_state,
+    save_checkpoint,
+    TrainingParts,
+)
+from rgbt_models.train.learner import Batch, Learner
+from rgbt_models.train.run_log import LOG_NAME, RunLog, StepReport
+from rgbt_models.train.schedule import decay_factor, parameter_groups, rate_factor, set_rates
+from rgbt_models.train.settings import RunSettings
 
 LOG_EVERY = 20
-SAVE_EVERY = 200
-FINAL_RATE = 0.02  # of the peak learning rate
-BETAS = (0.9, 0.98)
 WEIGHTS_NAME = 'weights.safetensors'
 RUN_NAME = 'run.json'
-LOG_NAME = 'log.jsonl'
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,225 +50,268 @@ class TrainRun:
     final_loss: float
 
 
-def train(
-    config: TrainConfig,
-    *,
-    pool_dir: Path,
-    out_dir: Path,
-    accelerator: str = 'cpu',
-    devices: int = 1,
-) -> TrainRun:
-    """Train a model on a rendered pool and write its averaged weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlace:
+    """Where a run is, on what it runs, and how it is watched.
 
-    Args:
-        config: The run.
-        pool_dir: Rendered shards; ones that appear during the run are taken in.
-        out_dir: Receives ``weights.safetensors``, ``run.json`` and ``log.jsonl``.
+    Attributes:
+        folder: Receives weights, log, checkpoints and ``run.json``.
         accelerator: 'cpu' or 'cuda'.
-        devices: Processes, one per core or GPU; more than one needs a command-line start.
-
-    Raises:
-        DatasetError: If ``out_dir`` holds a run already, or the pool is empty.
+        devices: Processes of a machine, one per core or GPU; more than one needs a command-line
+            start.
+        nodes: Machines; more than one needs torchrun on each.
+        resume: Go on from the newest checkpoint of ``folder``, if it has one.
+        on_step: Called after every step in the first process, None = nobody watches.
     """
-    _refuse_used_folder(out_dir)
+
+    folder: Path
+    accelerator: str = 'cpu'
+    devices: int = 1
+    nodes: int = 1
+    resume: bool = False
+    on_step: Callable[[StepReport], None] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """The counters of a run; ``sampler`` is where the sampler of this process stands."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0  # before this process
+    total_loss: float | Tensor = math.nan
+    sampler: dict[str, Any] | None = None
+
+
+def launch(config: RunSettings, place: RunPlace) -> Fabric:
+    """Start the processes of a run; each seeds its generators."""
     fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        strategy='ddp' if devices > 1 else 'auto',
+        accelerator=place.accelerator,
+        devices=place.devices,
+        num_nodes=place.nodes,
+        strategy='ddp' if place.devices * place.nodes > 1 else 'auto',
         precision=config.precision,  # type: ignore[arg-type]  # a Literal there, text in YAML
     )
     fabric.launch()
-    if accelerator == 'cpu':
+    if place.accelerator == 'cpu':
         torch.set_num_threads(1)
     fabric.seed_everything(config.seed, verbose=False)
-    trainer = _build_trainer(fabric, config)
-    rng = np.random.default_rng((config.seed, fabric.global_rank))
-    pool = SamplePool(pool_dir)
-    batches = iterate_batches(pool, rng, config)
-    torch.manual_seed(config.seed * 1000 + fabric.global_rank)
-    if fabric.is_global_zero:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    run = _run_steps(trainer, batches, config, out_dir)
-    if fabric.is_global_zero:
-        save_weights(trainer.average, out_dir / WEIGHTS_NAME)
-        _describe(run, fabric, config, len(pool), out_dir / RUN_NAME)
-    fabric.barrier()
-    return run
+    return fabric
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Trainer:
-    """What the loop moves: the model as trained, as wrapped for all processes, and averaged."""
+def check_place(place: RunPlace) -> None:
+    """Refuse a folder that holds another run, and a finished one.
 
-    fabric: Fabric
-    model: nn.Module
-    wrapped: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.Optimizer
-
-
-def _build_trainer(fabric: Fabric, config: TrainConfig) -> _Trainer:
-    model = create_model(
-        config.architecture,
-        num_detection_classes=len(DETECTION_CLASSES),
-        num_segmentation_classes=len(SEGMENTATION_CLASSES),
-    ).to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-    groups = parameter_groups(model, config.weight_decay)
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS)
-    wrapped, wrapped_optimiser = fabric.setup(model, optimiser)
-    return _Trainer(
-        fabric=fabric,
-        model=model,
-        wrapped=wrapped,
-        average=average.to(fabric.device),
-        optimiser=wrapped_optimiser,
-    )
-
-
-def _run_steps(
-    trainer: _Trainer, batches: Iterator[TrainBatch], config: TrainConfig, out_dir: Path
-) -> TrainRun:
-    fabric, optimiser = trainer.fabric, trainer.optimiser
-    start, samples, step, losses = time.monotonic(), 0, 0, None
-    class_weights = torch.tensor(config.segmentation_weights, device=fabric.device)
-    while (progress := _progress(fabric, config, step, time.monotonic() - start)) < 1.0:
-        for group in optimiser.param_groups:
-            group['lr'] = config.learning_rate * rate_factor(step, progress, config.warmup_steps)
-        batch = _to_device(next(batches), fabric.device)
-        available = draw_available(
-            len(batch.rgb), dropout=dropout_at(progress, config), device=fabric.device
+    Raises:
+        DatasetError: If the folder holds one.
+    """
+    used = [name for name in (RUN_NAME, LOG_NAME) if (place.folder / name).exists()]
+    if place.resume and RUN_NAME in used:
+        raise DatasetError(
+            f"'{place.folder}' holds a finished run ({RUN_NAME}); expected one that was "
+            f'interrupted; leave --resume out and name another folder'
         )
-        outputs = trainer.wrapped(batch.rgb, batch.thermal, available)
-        losses = compute_losses(outputs, batch.targets, batch.label_maps, class_weights)
-        optimiser.zero_grad(set_to_none=True)
-        fabric.backward(losses.total)
-        nn.utils.clip_grad_norm_(trainer.model.parameters(), config.clip_norm)
-        optimiser.step()
-        decay = min(config.ema_decay, (1 + step) / (10 + step))
-        update_average(trainer.average, trainer.model, decay=decay)
-        step += 1
-        samples += len(batch.rgb) * fabric.world_size
-        if fabric.is_global_zero and step % LOG_EVERY == 0:
-            _log(out_dir, step, samples, progress, time.monotonic() - start, losses)
-        if fabric.is_global_zero and step % SAVE_EVERY == 0:
-            save_weights(trainer.average, out_dir / WEIGHTS_NAME)
-    return TrainRun(
-        steps=step,
-        samples=samples,
-        seconds=round(time.monotonic() - start, 1),
-        final_loss=losses.total.item() if losses else math.nan,
-    )
-
-
-def _refuse_used_folder(out_dir: Path) -> None:
-    used = [name for name in (RUN_NAME, LOG_NAME) if (out_dir / name).exists()]
+    if place.resume:
+        return
     if used:
         raise DatasetError(
-            f"'{out_dir}' holds {' and '.join(used)} of another run; expected an empty folder, so "
-            f'that two runs never mix; name another one'
+            f"'{place.folder}' holds {' and '.join(used)} of another run; expected an empty "
+            f'folder, so that two runs never mix; name another one, or add --resume'
         )
 
 
-def _describe(
-    run: TrainRun, fabric: Fabric, config: TrainConfig, pool_pairs: int, path: Path
-) -> None:
-    description = {
-        **asdict(run),
-        'processes': fabric.world_size,
-        'accelerator': fabric.device.type,
-        'pool_pairs_read': pool_pairs,
-        'config': asdict(config),
-    }
-    path.write_text(json.dumps(description, indent=2) + '\n', encoding='utf-8')
+class TrainingLoop(Generic[Batch]):
+    """Runs a learner to its last step."""
 
+    def __init__(
+        self, fabric: Fabric, learner: Learner[Batch], config: RunSettings, place: RunPlace
+    ) -> None:
+        """Wrap the network for all processes, and restore the newest checkpoint.
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Split parameters into decayed (matrices, kernels) and not decayed (vectors, embeddings)."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        is_vector = parameter.ndim < 2 or name.endswith('embedding')
-        (plain if is_vector else decayed).append(parameter)
-    return [
-        {'params': decayed, 'weight_decay': weight_decay},
-        {'params': plain, 'weight_decay': 0.0},
-    ]
-
-
-def rate_factor(step: int, progress: float, warmup_steps: int) -> float:
-    """Return the learning rate relative to its peak: linear warm-up, then cosine."""
-    warm = min(1.0, (step + 1) / max(warmup_steps, 1))
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
-    return warm * (FINAL_RATE + (1.0 - FINAL_RATE) * cosine)
-
-
-def dropout_at(progress: float, config: TrainConfig) -> float:
-    """Return the modality dropout at this point of the run; early dropout costs accuracy."""
-    ramp = (progress - config.dropout_start) / 0.2
-    return config.modality_dropout * min(1.0, max(0.0, ramp))
-
-
-def draw_available(batch_size: int, *, dropout: float, device: torch.device) -> Tensor:
-    """Draw which cameras each sample keeps, shape (b, 2) in {0, 1}; never takes both away."""
-    draw = torch.rand(batch_size, device=device)
-    available = torch.ones(batch_size, 2, device=device)
-    available[draw < dropout / 2, 0] = 0.0
-    available[draw > 1.0 - dropout / 2, 1] = 0.0
-    return available
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
-    """Move the averaged weights towards the model's; integer buffers are copied."""
-    state = model.state_dict()
-    for name, mean in average.state_dict().items():
-        value = state[name]
-        if mean.is_floating_point():
-            mean.lerp_(value.to(mean.dtype), 1.0 - decay)
-        else:
-            mean.copy_(value)
-
-
-def _progress(fabric: Fabric, config: TrainConfig, step: int, seconds: float) -> float:
-    progress = step / config.max_steps
-    if config.max_hours > 0:
-        progress = max(progress, seconds / (config.max_hours * 3600.0))
-        progress = float(fabric.broadcast(progress))  # all processes stop at the same step
-    return progress
-
-
-def _to_device(batch: TrainBatch, device: torch.device) -> TrainBatch:
-    if device.type == 'cpu':
-        return batch
-    moved = [
-        type(t)(
-            boxes_xyxy=t.boxes_xyxy.to(device),
-            class_ids=t.class_ids.to(device),
-            ignore=t.ignore.to(device),
+        Raises:
+            DatasetError: If the checkpoint is of other settings.
+            WeightsError: If it does not fit the network.
+        """
+        self._fabric, self._learner, self._config, self._place = fabric, learner, config, place
+        groups = parameter_groups(
+            learner.model, config.weight_decay, layer_decay=config.layer_decay
         )
-        for t in batch.targets
-    ]
-    return TrainBatch(
-        rgb=batch.rgb.to(device, non_blocking=True),
-        thermal=batch.thermal.to(device, non_blocking=True),
-        label_maps=batch.label_maps.to(device, non_blocking=True),
-        targets=moved,
-    )
+        for module in learner.extra_modules.values():
+            groups += parameter_groups(module, config.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+        self._wrapped, self._optimiser = fabric.setup(learner.model, optimiser)
+        self._parts = TrainingParts(
+            modules={'model': learner.model, **learner.extra_modules}, optimiser=optimiser
+        )
+        torch.manual_seed(config.seed * 1000 + fabric.global_rank)
+        self._done = _Progress()
+        checkpoint = newest_checkpoint(place.folder) if place.resume else None
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+    @property
+    def sampler_state(self) -> dict[str, Any] | None:
+        """Where the sampler of this process must go on; None at the start of a run."""
+        return self._done.sampler
+
+    def run(self, batches: Iterator[Batch], describe: Callable[[], Mapping[str, Any]]) -> TrainRun:
+        """Take every step, and write weights and ``run.json``.
+
+        Args:
+            batches: Endless, from ``sampler_state`` on.
+            describe: Called at the end for further JSON values of ``run.json``.
+        """
+        fabric, folder, first = self._fabric, self._place.folder, self._done.step
+        log: RunLog | None = None
+        if fabric.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            log = RunLog(folder, tensorboard=self._config.tensorboard, first_step=first)
+        start = time.monotonic() - self._done.seconds
+        started_samples = self._done.samples
+        while (progress := self._progress(time.monotonic() - start)) < 1.0:
+            parts = self._step(batches, progress)
+            if log is not None:
+                seconds = time.monotonic() - start
+                here = max(seconds - self._done.seconds, 1e-9)
+                self._report(log, parts, progress, (self._done.samples - started_samples) / here)
+            if self._done.step % self._config.checkpoint_every == 0:
+                self._save(time.monotonic() - start)
+        run = TrainRun(
+            steps=self._done.step,
+            samples=self._done.samples,
+            seconds=round(time.monotonic() - start, 1),
+            final_loss=float(self._done.total_loss),
+        )
+        if log is not None:
+            log.close()
+            self._learner.save(folder / WEIGHTS_NAME)
+            self._describe(run, describe())
+        fabric.barrier()
+        return run
+
+    def _step(self, batches: Iterator[Batch], progress: float) -> dict[str, Tensor]:
+        """Take one optimiser step and return the mean of each loss."""
+        config, done, optimiser = self._config, self._done, self._optimiser
+        factor = rate_factor(
+            done.step,
+            progress,
+            config.warmup_steps,
+            schedule=config.schedule,
+            final_rate=config.final_rate,
+        )
+        set_rates(
+            optimiser,
+            learning_rate=config.learning_rate * factor,
+            decay=decay_factor(progress, config.weight_decay_growth),
+        )
+        optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self._fabric.device)
+        parts: dict[str, Tensor] = {}
+        for index in range(config.accumulate):
+            batch = next(batches)
+            with self._apart(is_last=index == config.accumulate - 1):
+                terms = self._learner.losses(
+                    self._wrapped, batch, step=done.step, progress=progress
+                )
+                self._fabric.backward(terms.total / config.accumulate)
+            total = total + terms.total.detach() / config.accumulate
+            for name, value in terms.parts.items():
+                share = value.detach() / config.accumulate
+                parts[name] = parts[name] + share if name in parts else share
+            done.samples += len(batch.rgb) * self._fabric.world_size
+            done.sampler = batch.sampler_state
+        self._learner.finish_backward()
+        if config.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self._learner.model.parameters(), config.clip_norm)
+        optimiser.step()
+        self._learner.finish_step(self._everywhere(parts), step=done.step)
+        done.step += 1
+        done.total_loss = total
+        return parts
+
+    def _apart(self, *, is_last: bool) -> Any:
+        """Keep gradients in this process until the last batch of a step."""
+        if self._fabric.world_size == 1 or is_last:
+            return nullcontext()
+        return self._fabric.no_backward_sync(self._wrapped)
+
+    def _everywhere(self, parts: Mapping[str, Tensor]) -> dict[str, float]:
+        if not self._learner.wants_losses:
+            return {}
+        values = torch.stack([value.float() for value in parts.values()])
+        values = torch.as_tensor(self._fabric.all_reduce(values, reduce_op='mean'))
+        return dict(zip(parts, values.tolist(), strict=True))
+
+    def _progress(self, seconds: float) -> float:
+        progress = self._done.step / self._config.max_steps
+        if self._config.max_hours > 0:
+            progress = max(progress, seconds / (self._config.max_hours * 3600.0))
+            progress = float(self._fabric.broadcast(progress))  # all stop at the same step
+        return progress
+
+    def _report(
+        self, log: RunLog, parts: dict[str, Tensor], progress: float, samples_per_s: float
+    ) -> None:
+        is_logged = self._done.step % LOG_EVERY == 0
+        if not is_logged and self._place.on_step is None:
+            return
+        report = StepReport(
+            step=self._done.step,
+            samples=self._done.samples,
+            progress=progress,
+            samples_per_s=samples_per_s,
+            learning_rate=max(group['lr'] for group in self._optimiser.param_groups),
+            losses={name: value.item() for name, value in parts.items()},
+        )
+        if is_logged:
+            log.write(report)
+        if self._place.on_step is not None:
+            self._place.on_step(report)
+
+    def _save(self, seconds: float) -> None:
+        done = self._done
+        shared = {
+            'step': done.step,
+            'samples': done.samples,
+            'seconds': seconds,
+            'config': _as_json(self._config),
+        }
+        own = {'sampler': done.sampler}
+        save_checkpoint(self._fabric, self._place.folder, self._parts, shared=shared, own=own)
+        if self._fabric.is_global_zero:
+            self._learner.save(self._place.folder / WEIGHTS_NAME)
+
+    def _restore(self, checkpoint: Path) -> None:
+        state = read_state(checkpoint)
+        wanted = _as_json(self._config)
+        changed = [name for name in wanted if wanted[name] != state['config'].get(name)]
+        if changed:
+            raise DatasetError(
+                f"checkpoint '{checkpoint}' was written with another {', '.join(changed)}; "
+                f'expected the settings of the run that goes on; restore them, or begin in '
+                f'another folder'
+            )
+        own = load_checkpoint(self._fabric, checkpoint, self._parts)
+        self._done = _Progress(
+            step=state['step'],
+            samples=state['samples'],
+            seconds=state['seconds'],
+            sampler=own['sampler'],
+        )
+
+    def _describe(self, run: TrainRun, description: Mapping[str, Any]) -> None:
+        content = {
+            **asdict(run),
+            'processes': self._fabric.world_size,
+            'accelerator': self._fabric.device.type,
+            **description,
+            'config': _as_json(self._config),
+        }
+        path = self._place.folder / RUN_NAME
+        path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
-def _log(
-    out_dir: Path, step: int, samples: int, progress: float, seconds: float, losses: Losses
-) -> None:
-    entry = {
-        'step': step,
-        'samples': samples,
-        'progress': round(progress, 4),
-        'samples_per_s': round(samples / seconds, 2),
-        'classification': round(losses.classification.item(), 4),
-        'box': round(losses.box.item(), 4),
-        'segmentation': round(losses.segmentation.item(), 4),
-    }
-    with (out_dir / LOG_NAME).open('a', encoding='utf-8') as file:
-        file.write(json.dumps(entry) + '\n')
-    _LOGGER.info('%s', entry)
+def _as_json(config: RunSettings) -> dict[str, Any]:
+    """Return the settings as JSON reads them back: lists for tuples."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values

@@ -8,6 +8,7 @@ grid, so that sensor noise and tone curves are drawn afresh in every epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 
 SHARD_PAIRS = 64
 POOL_FILE = 'pool.json'
+CONVERTED_KEY = 'converted_from'  # in POOL_FILE: the pool is a data set, nothing to render
 _IMAGES = ('rgb', 'thermal', 'label_map')
 _TABLES = ('objects', 'is_night')
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Sample:
 def render_pool(
     folder: Path, *, num_pairs: int, seed: int, scale: float, num_workers: int
 ) -> None:
-    """Render the shards of a pool that are not there yet.
+    """Render the shards of a pool that are not there yet; a converted data set is left as it is.
 
     Args:
         folder: Receives one folder per shard.
@@ -71,6 +73,8 @@ def render_pool(
         DatasetError: If the folder holds a pool of another seed, scale or world version.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if is_converted(folder):
+        return
     _claim_folder(folder, {'seed': seed, 'scale': scale})
     firsts = [seed + start for start in range(0, num_pairs, SHARD_PAIRS)]
     waiting = [first for first in firsts if not _shard_path(folder, first).exists()]
@@ -84,16 +88,30 @@ def render_pool(
 class SamplePool:
     """Random access to the finished shards of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shards: Sequence[str] = ()) -> None:
         """Open the pool.
 
+        Args:
+            folder: Of the shards.
+            shards: Names of those to read, in this order, as a run did that goes on; others
+                follow with ``refresh``. Empty = all that are there.
+
         Raises:
-            DatasetError: If the folder holds no finished shard.
+            DatasetError: If the folder holds no finished shard, or lacks one that is named.
         """
         self._folder = folder
         self._shards: dict[str, dict[str, NDArray[np.generic]]] = {}
         self._index: list[tuple[str, int]] = []
-        self.refresh()
+        lost = [name for name in shards if not (folder / name).is_dir()]
+        if lost:
+            raise DatasetError(
+                f"pool '{folder}' lacks {len(lost)} shards, the first '{lost[0]}'; expected those "
+                f'this run has read before; give the same pool'
+            )
+        for name in shards:
+            self._open(folder / name)
+        if not shards:
+            self.refresh()
         if not self._index:
             raise DatasetError(
                 f"no rendered shard in '{folder}'; expected folders shard_*; render the pool first"
@@ -107,9 +125,17 @@ class SamplePool:
         """Take in shards finished since the last call."""
         for path in sorted(self._folder.glob('shard_*')):
             if path.name not in self._shards:
-                self._shards[path.name] = {name: np.load(path / f'{name}.npy') for name in _TABLES}
-                count = len(self._shards[path.name]['is_night'])
-                self._index += [(path.name, position) for position in range(count)]
+                self._open(path)
+
+    @property
+    def shard_names(self) -> tuple[str, ...]:
+        """Names of the shards in the order of their pairs."""
+        return tuple(self._shards)
+
+    def _open(self, path: Path) -> None:
+        self._shards[path.name] = {name: np.load(path / f'{name}.npy') for name in _TABLES}
+        count = len(self._shards[path.name]['is_night'])
+        self._index += [(path.name, position) for position in range(count)]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one pair."""
@@ -164,6 +190,30 @@ def render_sample(seed: int, *, scale: float) -> Sample:
     )
 
 
+def is_converted(folder: Path) -> bool:
+    """Whether the pool of a folder was made from a data set, not rendered."""
+    path = folder / POOL_FILE
+    return path.is_file() and CONVERTED_KEY in json.loads(path.read_text(encoding='utf-8'))
+
+
+def save_shard(samples: Sequence[Sample], target: Path) -> None:
+    """Write samples of one size as one shard; it appears whole or not at all."""
+    rows = [
+        [position, sample.class_ids[k], sample.ignore[k], *sample.boxes_xyxy[k]]
+        for position, sample in enumerate(samples)
+        for k in range(len(sample.class_ids))
+    ]
+    partial_folder = target.with_name(target.name.replace('shard_', 'partial_'))
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir()
+    np.save(partial_folder / 'rgb.npy', np.stack([s.rgb for s in samples]))
+    np.save(partial_folder / 'thermal.npy', np.stack([s.thermal for s in samples]))
+    np.save(partial_folder / 'label_map.npy', np.stack([s.label_map for s in samples]))
+    np.save(partial_folder / 'objects.npy', np.array(rows, np.float32).reshape(-1, 7))
+    np.save(partial_folder / 'is_night.npy', np.array([s.is_night for s in samples]))
+    partial_folder.rename(target)  # atomic: a reader sees whole shards only
+
+
 def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Write down what the pool is made of, or check that it is the same as before."""
     from rgbt_models.synthetic import WORLD_VERSION
@@ -187,19 +237,6 @@ def _shard_path(folder: Path, first_seed: int) -> Path:
 def _render_shard(first_seed: int, *, folder: Path, scale: float) -> Path:
     cv2.setNumThreads(1)
     samples = [render_sample(first_seed + i, scale=scale) for i in range(SHARD_PAIRS)]
-    rows = [
-        [position, sample.class_ids[k], sample.ignore[k], *sample.boxes_xyxy[k]]
-        for position, sample in enumerate(samples)
-        for k in range(len(sample.class_ids))
-    ]
     target = _shard_path(folder, first_seed)
-    partial_folder = target.with_name(f'partial_{first_seed:09d}')
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir()
-    np.save(partial_folder / 'rgb.npy', np.stack([s.rgb for s in samples]))
-    np.save(partial_folder / 'thermal.npy', np.stack([s.thermal for s in samples]))
-    np.save(partial_folder / 'label_map.npy', np.stack([s.label_map for s in samples]))
-    np.save(partial_folder / 'objects.npy', np.array(rows, np.float32).reshape(-1, 7))
-    np.save(partial_folder / 'is_night.npy', np.array([s.is_night for s in samples]))
-    partial_folder.rename(target)  # atomic: a reader sees whole shards only
+    save_shard(samples, target)
     return target

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rgbt_perception.sources import PairSource
 
 SUMMARY = 'measure a model against ground truth'
+VARIANTS = ('fused', 'rgb_only', 'thermal_only')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,10 +142,11 @@ def show_metrics(metrics: dict[str, Any], console: Any) -> None:
     """Print the metrics as a table."""
     table = _metrics_table(f'{metrics["model"]}, {metrics["pairs"]} pairs', metrics)
     for part, values in {'all': metrics, **metrics['slices']}.items():
-        for variant in ('fused', 'rgb_only', 'thermal_only'):
+        for variant in VARIANTS:
             label = variant if part == 'all' else f'{variant}, {part} ({values["pairs"]})'
             _add_row(table, label, values[variant], metrics)
     console.print(table)
+    show_miss_rates(metrics, console)
     if 'failures' in metrics:
         show_failures(metrics, console)
     if metrics['classes_left_out']:
@@ -152,6 +154,21 @@ def show_metrics(metrics: dict[str, Any], console: Any) -> None:
     for kind, missing in metrics['classes_without_truth'].items():
         if missing:
             print(f'{kind} classes without ground truth, not counted: {", ".join(missing)}')
+
+
+def show_miss_rates(metrics: dict[str, Any], console: Any) -> None:
+    """Print MR^-2 in its settings, where the boxes say their occlusion."""
+    if 'MR-2' not in metrics['fused']:
+        return
+    from rich.table import Table
+
+    table = Table(title='log-average miss rate MR-2 of persons (lower is better)')
+    for column in ('setting', *VARIANTS):
+        table.add_column(column, justify='left' if column == 'setting' else 'right')
+    for setting in metrics['fused']['MR-2']:
+        rates = [metrics[variant]['MR-2'][setting] for variant in VARIANTS]
+        table.add_row(setting, *('' if rate is None else f'{rate:.3f}' for rate in rates))
+    console.print(table)
 
 
 def show_failures(metrics: dict[str, Any], console: Any) -> None:

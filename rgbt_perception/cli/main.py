@@ -23,8 +23,10 @@ COMMANDS = (
     'convert',
     'simulate',
     'calibrate',
+    'pretrain',
     'train',
     'export',
+    'mdi-study',
 )
 STATUS_ERROR = 2
 STATUS_INTERRUPTED = 130
@@ -75,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name in COMMANDS:
-        command = importlib.import_module(f'{__package__}.{name}')
+        command = importlib.import_module(f'{__package__}.{name.replace("-", "_")}')
         subparser = subparsers.add_parser(
             name,
             help=command.SUMMARY,

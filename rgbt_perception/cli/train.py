@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render the training pool where it is missing, then train both heads.
+"""Render the training pool where it is missing, then train.
 
 A run is set by a YAML file; config/train/tiny.yaml is the recipe of the shipped model. The pool
-may also be rendered first with --render-only, on as many cores as there are.
+may also be rendered first with --render-only, on as many cores as there are. A run that was
+interrupted goes on from its newest checkpoint with --resume, on one CPU core to the same weights.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ SUMMARY = 'train a model on the synthetic world'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument('config', type=Path, help='training YAML, e.g. config/train/tiny.yaml')
-    parser.add_argument('--pool', type=Path, required=True, help='folder of the rendered pairs')
+    parser.add_argument(
+        '--pool', type=Path, required=True, help='folder of the pairs, rendered or converted'
+    )
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
     parser.add_argument('--accelerator', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--devices', type=int, default=1, help='processes: CPU cores or GPUs')
+    parser.add_argument('--nodes', type=int, default=1, help='machines, under torchrun')
+    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint')
     parser.add_argument('--workers', type=int, default=1, help='cores that render the pool')
     parser.add_argument('--render-only', action='store_true', help='stop after rendering')
 
@@ -29,9 +34,12 @@ def run(args: argparse.Namespace) -> int:
     """Render and train."""
     from rgbt_models.train.config import load_train_config
     from rgbt_models.train.pool import render_pool
+    from rgbt_perception.cli.run_progress import RunProgress
 
-    logging.getLogger('rgbt_models').setLevel(logging.INFO)
     config = load_train_config(args.config)
+    progress = RunProgress()
+    if not progress.is_shown:
+        logging.getLogger('rgbt_models').setLevel(logging.INFO)
     render_pool(
         args.pool,
         num_pairs=config.pool_pairs,
@@ -39,14 +47,22 @@ def run(args: argparse.Namespace) -> int:
         scale=config.pool_scale,
         num_workers=args.workers,
     )
-    if not args.render_only:
-        from rgbt_models.train.loop import train
+    if args.render_only:
+        return 0
+    from rgbt_models.train.loop import RunPlace
+    from rgbt_models.train.supervised import train
 
+    with progress:
         train(
             config,
             pool_dir=args.pool,
-            out_dir=args.out,
-            accelerator=args.accelerator,
-            devices=args.devices,
+            place=RunPlace(
+                folder=args.out,
+                accelerator=args.accelerator,
+                devices=args.devices,
+                nodes=args.nodes,
+                resume=args.resume,
+                on_step=progress.show if progress.is_shown else None,
+            ),
         )
     return 0

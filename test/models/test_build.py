@@ -128,7 +128,7 @@ def test_tiny_has_its_published_shape():
 
 
 def test_an_unknown_architecture_lists_the_known_ones():
-    expected = "unknown architecture 'huge'; expected one of tiny; correct the card"
+    expected = "unknown architecture 'huge'; expected one of tiny, small, base or 'encoder: <name"
     with pytest.raises(CardError, match=expected):
         create_model('huge', num_detection_classes=3, num_segmentation_classes=8)
 

@@ -13,6 +13,11 @@ from rgbt_models import errors
         ('WeightsError', ValueError),
         ('ExportError', RuntimeError),
         ('DatasetError', ValueError),
+        ('EncoderError', ValueError),
+        ('MatchingError', ValueError),
+        ('PretrainError', ValueError),
+        ('AdapterError', ValueError),
+        ('AdapterDependencyError', ImportError),
     ],
 )
 def test_every_error_is_ours_and_refines_a_builtin(name, builtin):

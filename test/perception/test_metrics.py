@@ -45,6 +45,14 @@ def test_perfect_boxes_score_one():
     assert metrics.mean_ap == pytest.approx(1.0)
 
 
+def test_a_box_that_overlaps_by_two_thirds_counts_at_50_and_not_at_75():
+    wide = (10.0, 20.0, 55.0, 90.0)  # 45 wide for 30: IoU 2/3
+    metrics = scored((truth(('person', LEFT, False)), found((0, wide, 0.4)))).compute()
+    assert metrics.ap50['person'] == pytest.approx(1.0)
+    assert metrics.ap75['person'] == pytest.approx(0.0)
+    assert metrics.ap75['car'] is None
+
+
 def test_one_of_two_found_gives_half_of_the_recall_points():
     both = truth(('person', LEFT, False), ('person', RIGHT, False))
     metrics = scored((both, found((0, LEFT, 0.9)))).compute()

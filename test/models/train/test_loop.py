@@ -16,11 +16,11 @@ from rgbt_models.train import loop
 from rgbt_models.train.augment import AugmentConfig
 from rgbt_models.train.batches import collate
 from rgbt_models.train.config import build_train_config, TrainConfig
-from rgbt_models.train.loop import (
+from rgbt_models.train.loop import RunPlace
+from rgbt_models.train.schedule import parameter_groups, rate_factor
+from rgbt_models.train.supervised import (
     draw_available,
     dropout_at,
-    parameter_groups,
-    rate_factor,
     train,
     update_average,
 )
@@ -124,7 +124,7 @@ def run(folder, monkeypatch, config=CONFIG):
     monkeypatch.setitem(ARCHITECTURES, 'small', lambda **classes: small_model().train())
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     write_shard(folder / 'pool', 'shard_0', random_painted_samples(12, seed=3))
-    result = train(config, pool_dir=folder / 'pool', out_dir=folder / 'run')
+    result = train(config, pool_dir=folder / 'pool', place=RunPlace(folder=folder / 'run'))
     lines = (folder / 'run' / 'log.jsonl').read_text().splitlines()
     return result, [json.loads(line) for line in lines], folder / 'run'
 
@@ -237,10 +237,10 @@ def test_a_run_ends_by_time(tmp_path, monkeypatch):
 def test_a_folder_that_holds_a_run_is_refused(trained):
     _, _, folder = trained
     with pytest.raises(DatasetError, match=r'holds run.json and log.jsonl of another run'):
-        train(CONFIG, pool_dir=folder.parent / 'pool', out_dir=folder)
+        train(CONFIG, pool_dir=folder.parent / 'pool', place=RunPlace(folder=folder))
 
 
 def test_an_empty_pool_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, 'small', lambda **classes: small_model())
     with pytest.raises(DatasetError, match='no rendered shard in'):
-        train(CONFIG, pool_dir=tmp_path, out_dir=tmp_path / 'run')
+        train(CONFIG, pool_dir=tmp_path, place=RunPlace(folder=tmp_path / 'run'))

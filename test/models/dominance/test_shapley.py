@@ -4,31 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rgbt_models.dominance import feature_entropy, shapley_mdi
-
-
-def test_equal_channels_have_entropy_one():
-    entropy = feature_entropy(torch.full((2, 192, 3, 4), 0.7))
-    torch.testing.assert_close(entropy, torch.ones(2), atol=1e-5, rtol=0)
-
-
-def test_one_channel_above_all_has_entropy_zero():
-    features = torch.zeros(1, 6, 2, 2)
-    features[:, 4] = 200.0
-    assert float(feature_entropy(features)) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_entropy_is_the_closed_form_of_the_spatial_mean():
-    # Channel means log 1, log 2, log 5: probabilities 1/8, 2/8, 5/8.
-    means = torch.tensor([1.0, 2.0, 5.0]).log()
-    features = means[None, :, None, None] + torch.tensor([[-1.0, 1.0], [3.0, -3.0]])
-    p = torch.tensor([1 / 8, 2 / 8, 5 / 8])
-    expected = float(-(p * p.log()).sum() / torch.tensor(3.0).log())
-    assert float(feature_entropy(features)) == pytest.approx(expected, abs=1e-6)
-
-
-def test_half_precision_features_have_a_float_entropy():
-    assert feature_entropy(torch.zeros(1, 4, 2, 2, dtype=torch.bfloat16)).dtype == torch.float32
+from rgbt_models.dominance import shapley_mdi
 
 
 def values(*numbers):

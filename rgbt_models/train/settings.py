@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that training and pretraining share, and how settings are read from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rgbt_models.errors import DatasetError
+
+PRECISIONS = ('bf16-mixed', '32-true')
+SCHEDULES = ('cosine', 'constant', 'poly')
+FINAL_RATE = 0.02  # of the peak learning rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How a run is optimised, ended and kept.
+
+    Attributes:
+        seed: Seed of weights, crops and sensors.
+        max_steps: Optimiser steps; the run ends at this or at ``max_hours``.
+        max_hours: Wall time, hours; 0 = no limit (then the run is repeatable).
+        accumulate: Batches per optimiser step and process.
+        learning_rate: Peak rate of AdamW.
+        betas: Of AdamW.
+        schedule: Of the rate after the warm-up: 'cosine', 'poly' or 'constant'.
+        final_rate: Rate at the end as a part of the peak; 'constant' does not use it.
+        warmup_steps: Linear warm-up.
+        layer_decay: Each layer of the encoder learns this much slower than the next; 1 = alike.
+        weight_decay: On weights of two or more dimensions.
+        weight_decay_growth: Weight decay at the end over that at the start, along a cosine.
+        clip_norm: Largest gradient norm; 0 = no clipping.
+        precision: Fabric precision, 'bf16-mixed' or '32-true'.
+        checkpoint_every: Optimiser steps between two checkpoints.
+        tensorboard: Write the losses for TensorBoard too, into the folder of the run.
+    """
+
+    seed: int = 0
+    max_steps: int = 6_000
+    max_hours: float = 0.0
+    accumulate: int = 1
+    learning_rate: float = 1.2e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    schedule: str = 'cosine'
+    final_rate: float = FINAL_RATE
+    warmup_steps: int = 100
+    layer_decay: float = 1.0
+    weight_decay: float = 0.05
+    weight_decay_growth: float = 1.0
+    clip_norm: float = 2.0
+    precision: str = 'bf16-mixed'
+    checkpoint_every: int = 200
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            DatasetError: If one cannot be used.
+        """
+        for name in ('accumulate', 'checkpoint_every', 'max_steps'):
+            value = getattr(self, name)
+            if value < 1:
+                raise DatasetError(
+                    f'{name} is {value}; expected 1 or more; correct the training file '
+                    f'(max_hours ends a run by time)'
+                )
+        for name, choices in (('schedule', SCHEDULES), ('precision', PRECISIONS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise DatasetError(
+                    f"{name} is '{value}'; expected one of {', '.join(choices)}; correct the "
+                    f'training file'
+                )
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise DatasetError(
+                f'betas is {self.betas}; expected two values in 0..1; correct the training file'
+            )
+        if not 0.0 < self.layer_decay <= 1.0:
+            raise DatasetError(
+                f'layer_decay is {self.layer_decay}; expected above 0 and at most 1 (no decay); '
+                f'correct the training file'
+            )
+
+
+def read_settings(path: Path, kind: type[Any]) -> Any:
+    """Read the values of a YAML of settings.
+
+    Args:
+        path: The file.
+        kind: Dataclass whose fields it holds, for the message.
+
+    Raises:
+        DatasetError: If the file cannot be read.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8')) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise DatasetError(
+            f"cannot read training file '{path}' ({error}); expected YAML with the fields of "
+            f'{kind.__name__}; check the path and the syntax'
+        ) from error
+
+
+def build_settings(kind: type[Any], values: Any, *, prefix: str = '') -> Any:
+    """Make a settings dataclass of a YAML mapping; every field of ``kind`` has a default.
+
+    Raises:
+        DatasetError: If it is no mapping, a key is unknown or a value has the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise DatasetError(
+            f"training settings '{prefix or '(whole file)'}' are {values!r}; expected a mapping "
+            f'of field names to values; correct the training file'
+        )
+    defaults, built = kind(), {}
+    for name, value in values.items():
+        _check_known(kind, name, prefix=prefix)
+        default = getattr(defaults, name)
+        if is_dataclass(default):
+            built[name] = build_settings(type(default), value, prefix=f'{prefix}{name}.')
+            continue
+        built[name] = _to_tuple(value)
+        if not _fits(built[name], default):
+            raise DatasetError(
+                f"training setting '{prefix}{name}' is {value!r}; expected a value like "
+                f'{default!r}; correct it (YAML reads 1e-3 as text: write 1.0e-3)'
+            )
+    return kind(**built)
+
+
+def _check_known(kind: type[Any], name: str, *, prefix: str) -> None:
+    known = [item.name for item in fields(kind)]
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean '{prefix}{near[0]}'?" if near else f'known: {", ".join(known)}'
+        raise DatasetError(
+            f"unknown training setting '{prefix}{name}'; expected a field of "
+            f'{kind.__name__}; {hint}'
+        )
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_fits(item, default[0]) for item in value)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _to_tuple(value: Any) -> Any:
+    return tuple(_to_tuple(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training with labels: the tasks, averaged weights, modality dropout and balancing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn, Tensor
+
+from rgbt_models.train.balance import Balancer
+from rgbt_models.train.batches import iterate_batches, open_sampler, TrainBatch
+from rgbt_models.train.config import TrainConfig
+from rgbt_models.train.init_encoder import load_encoder
+from rgbt_models.train.learner import Learner, LossTerms
+from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
+from rgbt_models.train.losses import BoxTargets
+from rgbt_models.train.tasks import build_task_model, find_task
+from rgbt_models.weights import save_weights
+
+DROPOUT_RAMP = 0.2  # of the run
+
+
+def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
+    """Train a model and write its averaged weights.
+
+    Args:
+        config: The run.
+        pool_dir: Shards, rendered or converted; ones that appear during the run are taken in.
+        place: Folder and processes of the run.
+
+    Raises:
+        DatasetError: If the folder holds another run, or the pool is empty or lacks shards.
+        WeightsError: If the encoder to start from, or the checkpoint, does not fit.
+    """
+    check_place(place)
+    fabric = launch(config, place)
+    learner = SupervisedLearner(config, device=fabric.device)
+    loop = TrainingLoop(fabric, learner, config, place)
+    seed = (config.seed, fabric.global_rank)
+    pool, rng, drawn = open_sampler(pool_dir, seed, loop.sampler_state)
+    batches = iterate_batches(pool, rng, config, drawn=drawn)
+    return loop.run(batches, lambda: {'pool_pairs_read': len(pool)})
+
+
+class SupervisedLearner(Learner[TrainBatch]):
+    """The model of a task, its loss, and its averaged weights."""
+
+    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
+        """Build the model.
+
+        Raises:
+            WeightsError: If the encoder to start from does not fit.
+        """
+        self._config, self._device = config, device
+        self._task = find_task(config.task)
+        model = build_task_model(config)
+        if config.init_from:
+            encoder = model.encoder
+            assert isinstance(encoder, nn.Module)
+            load_encoder(encoder, Path(config.init_from))
+        self.model = model.to(memory_format=torch.channels_last)
+        average = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
+        self.average = average.to(device)
+        self._weights = torch.tensor(config.segmentation_weights, device=device)
+        self._balancer: Balancer | None = None
+        if config.is_balanced:  # after the copy, which is not to be watched
+            self._balancer = Balancer(self.model, config.balance).to(device)
+
+    @property
+    def extra_modules(self) -> Mapping[str, nn.Module]:
+        """The averaged model, and the balancer where there is one."""
+        modules: dict[str, nn.Module] = {'average': self.average}
+        return modules if self._balancer is None else {**modules, 'balancer': self._balancer}
+
+    def losses(
+        self, wrapped: nn.Module, batch: TrainBatch, *, step: int, progress: float
+    ) -> LossTerms:
+        """Run the model with some cameras taken away, and compare with the ground truth."""
+        del step
+        batch = to_device(batch, self._device)
+        dropout = dropout_at(progress, self._config)
+        available = draw_available(len(batch.rgb), dropout=dropout, device=self._device)
+        if self._balancer is not None:
+            self._balancer.begin_step(progress)
+        outputs = wrapped(batch.rgb, batch.thermal, available)
+        terms = self._task.loss(outputs, batch, self._weights)
+        if self._balancer is None:
+            return terms
+        extra = self._balancer.extra_losses()
+        total = torch.stack([terms.total, *extra.values()]).sum()
+        return LossTerms(total=total, parts={**terms.parts, **extra})
+
+    def finish_backward(self) -> None:
+        """Let the balancer measure what the backward pass showed."""
+        if self._balancer is not None:
+            self._balancer.end_step()
+
+    def finish_step(self, losses: Mapping[str, float], *, step: int) -> None:
+        """Move the averaged weights."""
+        del losses
+        decay = min(self._config.ema_decay, (1 + step) / (10 + step))
+        update_average(self.average, self.model, decay=decay)
+
+    def save(self, path: Path) -> None:
+        """Write the averaged weights."""
+        save_weights(self.average, path)
+
+
+def dropout_at(progress: float, config: TrainConfig) -> float:
+    """Return the modality dropout at this point of the run; early dropout costs accuracy."""
+    ramp = (progress - config.dropout_start) / DROPOUT_RAMP
+    return config.modality_dropout * min(1.0, max(0.0, ramp))
+
+
+def draw_available(batch_size: int, *, dropout: float, device: torch.device) -> Tensor:
+    """Draw which cameras each sample keeps, shape (b, 2) in {0, 1}; never takes both away."""
+    draw = torch.rand(batch_size, device=device)
+    available = torch.ones(batch_size, 2, device=device)
+    available[draw < dropout / 2, 0] = 0.0
+    available[draw > 1.0 - dropout / 2, 1] = 0.0
+    return available
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
+    """Move the averaged weights towards the model's; integer buffers are copied."""
+    state = model.state_dict()
+    for name, mean in average.state_dict().items():
+        value = state[name]
+        if mean.is_floating_point():
+            mean.lerp_(value.to(mean.dtype), 1.0 - decay)
+        else:
+            mean.copy_(value)
+
+
+def to_device(batch: TrainBatch, device: torch.device) -> TrainBatch:
+    """Bring a batch to the device of the run."""
+    if device.type == 'cpu':
+        return batch
+    moved = [
+        BoxTargets(
+            boxes_xyxy=t.boxes_xyxy.to(device),
+            class_ids=t.class_ids.to(device),
+            ignore=t.ignore.to(device),
+        )
+        for t in batch.targets
+    ]
+    return replace(
+        batch,
+        rgb=batch.rgb.to(device, non_blocking=True),
+        thermal=batch.thermal.to(device, non_blocking=True),
+        label_maps=batch.label_maps.to(device, non_blocking=True),
+        targets=moved,
+    )

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pretrain an encoder on pairs without labels.
+
+A run is set by a YAML file, see config/pretrain/. Its weights.safetensors is the encoder, which a
+training file starts from with `init_from`. A run that was interrupted goes on from its newest
+checkpoint with --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+SUMMARY = 'pretrain an encoder on pairs without labels'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument('config', type=Path, help='YAML, e.g. config/pretrain/m_specgene.yaml')
+    parser.add_argument(
+        '--pool', type=Path, required=True, help='folder of the pairs, rendered or converted'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder of the run')
+    parser.add_argument('--accelerator', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--devices', type=int, default=1, help='processes: CPU cores or GPUs')
+    parser.add_argument('--nodes', type=int, default=1, help='machines, under torchrun')
+    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint')
+    parser.add_argument('--workers', type=int, default=1, help='cores that render the pool')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render what is missing and pretrain."""
+    from rgbt_models.pretrain.config import load_pretrain_config
+    from rgbt_models.pretrain.run import pretrain
+    from rgbt_models.train.loop import RunPlace
+    from rgbt_models.train.pool import render_pool
+    from rgbt_perception.cli.run_progress import RunProgress
+
+    config = load_pretrain_config(args.config)
+    progress = RunProgress()
+    if not progress.is_shown:
+        logging.getLogger('rgbt_models').setLevel(logging.INFO)
+    render_pool(
+        args.pool,
+        num_pairs=config.pool_pairs,
+        seed=config.pool_seed,
+        scale=config.pool_scale,
+        num_workers=args.workers,
+    )
+    with progress:
+        pretrain(
+            config,
+            pool_dir=args.pool,
+            place=RunPlace(
+                folder=args.out,
+                accelerator=args.accelerator,
+                devices=args.devices,
+                nodes=args.nodes,
+                resume=args.resume,
+                on_step=progress.show if progress.is_shown else None,
+            ),
+        )
+    return 0
