@@ -45,6 +45,7 @@ NUM_MAPS, MAP_STRIDE = 6, 2
 OBJECT_LABELS = (5, 6, 7)  # person, car, bicycle
 MIN_START, MAX_END = 0.5, 0.05
 SEED = 3
+LICENCE = '<!-- SPDX-License-Identifier: Apache-2.0 -->'
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -185,6 +186,9 @@ def draw_figure(course: Course, path: Path) -> None:
     axes.legend(loc='upper right', frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+    if path.suffix == '.svg':
+        head, line, rest = path.read_text(encoding='utf-8').partition('\n')
+        path.write_text(f'{head}{line}{LICENCE}{line}{rest}', encoding='utf-8')
 
 
 @torch.no_grad()

@@ -28,8 +28,8 @@ SHOWN = (
     'shapley_pseudo',
 )
 ENTROPY_WARNING = (
-    'Feature entropy is a property of the features, not a vote: it rises with sensor noise. '
-    'Do not steer by it, whatever its correlation is here.'
+    'Feature entropy is a property of the features, not a vote: it can rise with sensor noise and '
+    'then points at the worse camera. Do not steer by it, whatever its correlation is here.'
 )
 
 

@@ -57,11 +57,18 @@ def compute_cmss(
             f'expected twice the same (b, n, d); embed both modalities alike'
         )
     rgb, thermal = rgb_tokens.detach(), thermal_tokens.detach()
-    if rgb.device.type != 'cpu':
-        return _sparsity(rgb, thermal, variant)
-    # One image at a time stays in the cache: the work is bound by memory.
-    rows = [_sparsity(a, b, variant) for a, b in zip(rgb.unbind(), thermal.unbind(), strict=True)]
-    return torch.stack(rows) if rows else rgb.new_zeros(rgb.shape[:2], dtype=torch.float32)
+    if rgb.device.type == 'cpu':
+        # One image at a time stays in the cache: the work is bound by memory.
+        moments = torch.stack([_moments(a, b) for a, b in zip(rgb, thermal, strict=True)], dim=1)
+    else:
+        moments = _moments(rgb, thermal)
+    product, rgb_norm, thermal_norm, rgb_mean, thermal_mean = moments.unbind()
+    d = rgb.shape[-1]
+    cosine = (product / (rgb_norm * thermal_norm).clamp(min=_TINY)).clamp(-1.0, 1.0)
+    thermal_variance = _variance(thermal_norm, thermal_mean, d)
+    other = thermal_variance if variant == 'released' else _variance(rgb_norm, rgb_mean, d)
+    likeness = ((cosine + 1.0) * 0.5).sqrt()
+    return torch.as_tensor(likeness / (thermal_variance * other).clamp(min=_TINY))
 
 
 def normalise_cmss(values: Tensor, *, rule: str = 'q99') -> Tensor:
@@ -126,20 +133,13 @@ def draw_cmss_map(
     return np.ascontiguousarray(colored[..., ::-1]).astype(np.uint8)
 
 
-def _sparsity(rgb: Tensor, thermal: Tensor, variant: str) -> Tensor:
+def _moments(rgb: Tensor, thermal: Tensor) -> Tensor:
+    """Return inner product, both norms and both means over channels, (5, ..., n) float32."""
     rgb, thermal = rgb.float(), thermal.float()
-    rgb_norm = torch.linalg.vector_norm(rgb, dim=-1)
-    thermal_norm = torch.linalg.vector_norm(thermal, dim=-1)
-    product = (rgb * thermal).sum(dim=-1)
-    cosine = (product / (rgb_norm * thermal_norm).clamp(min=_TINY)).clamp(-1.0, 1.0)
-    thermal_variance = _variance(thermal, thermal_norm)
-    other = thermal_variance if variant == 'released' else _variance(rgb, rgb_norm)
-    likeness = ((cosine + 1.0) * 0.5).sqrt()
-    return torch.as_tensor(likeness / (thermal_variance * other).clamp(min=_TINY))
+    norms = [torch.linalg.vector_norm(tokens, dim=-1) for tokens in (rgb, thermal)]
+    average = rgb.new_full((rgb.shape[-1],), 1.0 / rgb.shape[-1])
+    return torch.stack([(rgb * thermal).sum(-1), *norms, rgb @ average, thermal @ average])
 
 
-def _variance(tokens: Tensor, norm: Tensor) -> Tensor:
-    d = tokens.shape[-1]
-    mean = tokens @ tokens.new_full((d,), 1.0 / d)
-    squares = norm.square() - d * mean.square()
-    return (squares / (d - 1)).clamp(min=0.0)
+def _variance(norm: Tensor, mean: Tensor, d: int) -> Tensor:
+    return ((norm.square() - d * mean.square()) / (d - 1)).clamp(min=0.0)

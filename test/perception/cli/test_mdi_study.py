@@ -18,7 +18,7 @@ def test_study_of_a_data_set_is_written_and_shown(tmp_path, capsys):
     assert status == 0
     shown = capsys.readouterr().out
     assert 'tiny, 3 pairs' in shown
-    assert 'rises with sensor' in shown
+    assert 'not a vote' in shown
     study = json.loads((tmp_path / 'out' / 'study.json').read_text('utf-8'))
     assert (study['model'], study['pairs'], study['seed']) == ('tiny', 3, 0)
     assert study['degradations'] == ['none', 'thermal_flat_0.03']
