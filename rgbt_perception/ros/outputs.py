@@ -80,9 +80,18 @@ class Outputs:
         )
         self._vision_info = self._create(msgs.VisionInfo, '~/vision_info', is_latched=True)
         self._config = pipeline.config.output
+        self._heard: frozenset[LifecyclePublisher[Any]] = frozenset()
+        self._spare_detections: list[Any] = []
+
+    def look_for_subscribers(self) -> None:
+        """Take note of which outputs somebody listens to: asking for every result costs more."""
+        outputs = (*self._results, *self._thermal_results)
+        self._heard = frozenset(
+            publisher for publisher, _ in outputs if publisher.get_subscription_count() > 0
+        )
 
     def publish(self, result: Result, config: OutputConfig) -> None:
-        """Publish one result on every topic that has a subscriber.
+        """Publish one result on every topic that had a subscriber when it was last looked for.
 
         What is in thermal pixels carries the header of the thermal frame, and goes out only when
         there is one.
@@ -92,9 +101,9 @@ class Outputs:
             config: Settings it was made with.
         """
         self._config = config
-        _publish(self._results, result, result.pair.reference)
+        self._publish(self._results, result, result.pair.reference)
         if result.pair.thermal is not None:
-            _publish(self._thermal_results, result, result.pair.thermal)
+            self._publish(self._thermal_results, result, result.pair.thermal)
 
     def publish_labels(self, config: OutputConfig) -> None:
         """Publish the latched label sets: mask ids, detection ids, and the model's name.
@@ -120,6 +129,19 @@ class Outputs:
         for publisher in (*results, self._label_info, self._detection_info, self._vision_info):
             self._node.destroy_lifecycle_publisher(publisher)
         self._results, self._thermal_results = [], []
+
+    def _publish(
+        self,
+        outputs: list[tuple[LifecyclePublisher[Any], Builder]],
+        result: Result,
+        frame: Frame,
+    ) -> None:
+        """Publish a result in the pixels of one of its frames, for those who listen."""
+        header: Header | None = None
+        for publisher, build in outputs:
+            if publisher in self._heard:
+                header = header_of(frame) if header is None else header
+                publisher.publish(build(result, header))
 
     def _create(self, kind: Any, topic: str, *, is_latched: bool = False) -> Any:
         resolved = self._node.resolve_topic_name(topic)
@@ -151,6 +173,7 @@ class Outputs:
             header=header,
             class_names=self._pipeline.card.detection_classes,
             use_names=self._config.class_id_format == 'name',
+            spare=self._spare_detections,
         )
 
     def _build_mask(self, result: Result, header: Header) -> Image:
@@ -185,17 +208,6 @@ class Outputs:
         return build_image(
             share_map_at_reference(result, self._pipeline.input_hw), '32FC1', header
         )
-
-
-def _publish(
-    outputs: list[tuple[LifecyclePublisher[Any], Builder]], result: Result, frame: Frame
-) -> None:
-    """Publish a result in the pixels of one of its frames, for those who listen."""
-    header: Header | None = None
-    for publisher, build in outputs:
-        if publisher.get_subscription_count() > 0:
-            header = header_of(frame) if header is None else header
-            publisher.publish(build(result, header))
 
 
 def share_map_at_reference(result: Result, input_hw: tuple[int, int]) -> FloatArray:

@@ -134,6 +134,21 @@ def test_a_detection_is_centre_and_size_with_the_header_of_the_frame():
     assert first.id == ''
 
 
+def test_spare_detections_are_filled_anew_and_leave_no_trace():
+    detections, spare = build_result().detections, []
+    how = {'class_names': ('person', 'car', 'bicycle'), 'use_names': True}
+    build_detections(detections, header=Header(frame_id='before'), spare=spare, **how)
+    later = Detections(
+        boxes_xyxy=np.array([[10, 20, 14, 26]], np.float32),
+        scores=np.array([0.25], np.float32),
+        class_ids=np.array([1]),
+    )
+    message = build_detections(later, header=HEADER, spare=spare, **how)
+    assert message == build_detections(later, header=HEADER, **how)
+    assert len(spare) == 2
+    assert message.detections[0] is spare[0]
+
+
 def test_class_ids_may_be_indices():
     message = build_detections(
         build_result().detections, header=HEADER, class_names=('a', 'b', 'c'), use_names=False
