@@ -13,8 +13,8 @@ from std_msgs.msg import Header
 
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.overlay import color_label_map, draw_overlay
+from rgbt_perception.ros.cdr import serialise_detections, serialise_image, serialise_statuses
 from rgbt_perception.ros.messages import (
-    build_detections,
     build_image,
     build_label_info,
     build_mdi,
@@ -81,7 +81,6 @@ class Outputs:
         self._vision_info = self._create(msgs.VisionInfo, '~/vision_info', is_latched=True)
         self._config = pipeline.config.output
         self._heard: frozenset[LifecyclePublisher[Any]] = frozenset()
-        self._spare_detections: list[Any] = []
 
     def look_for_subscribers(self) -> None:
         """Take note of which outputs somebody listens to: asking for every result costs more."""
@@ -168,20 +167,19 @@ class Outputs:
         return self._detections_message(detections, header)
 
     def _detections_message(self, detections: Detections, header: Header) -> Any:
-        return build_detections(
+        return serialise_detections(
             detections,
             header=header,
             class_names=self._pipeline.card.detection_classes,
             use_names=self._config.class_id_format == 'name',
-            spare=self._spare_detections,
         )
 
-    def _build_mask(self, result: Result, header: Header) -> Image:
-        return build_image(result.label_map, 'mono8', header)
+    def _build_mask(self, result: Result, header: Header) -> bytes:
+        return serialise_image(result.label_map, 'mono8', header)
 
-    def _build_thermal_mask(self, result: Result, header: Header) -> Image:
+    def _build_thermal_mask(self, result: Result, header: Header) -> bytes:
         label_map = label_map_in_thermal(result, self._pipeline.registration)
-        return build_image(label_map, 'mono8', header)
+        return serialise_image(label_map, 'mono8', header)
 
     def _build_temperatures(self, result: Result, header: Header) -> DiagnosticArray:
         pipeline = self._pipeline
@@ -192,9 +190,10 @@ class Outputs:
             config=pipeline.config.thermal,
         )
 
-    def _build_mdi(self, result: Result, header: Header) -> DiagnosticArray:
+    def _build_mdi(self, result: Result, header: Header) -> bytes:
         backend, model = self._pipeline.engine.backend, self._pipeline.card.name
-        return build_mdi(result, header=header, backend=backend, model=model)
+        message = build_mdi(result, header=header, backend=backend, model=model)
+        return serialise_statuses(message.status, header)
 
     def _build_color_mask(self, result: Result, header: Header) -> Image:
         return build_image(color_label_map(result.label_map, self._pipeline.card), 'rgb8', header)
