@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rgbt_perception.types import Frame, Pair
 
 POLL_PERIOD_S = 0.01
+LOOK_PERIOD_S = 0.1  # longest time a new subscriber waits for its first output
 POSE_PERIOD_S = 0.5
 LOG_PERIOD_S = 5.0
 
@@ -126,6 +127,8 @@ class PerceptionLoop:
         self._cameras = Cameras(self._node, config.input, self._reporter.diagnostics, consumers)
         self._clock_watch = ClockWatch(self._node, self._note_clock_jump)
         self._add_timer(POLL_PERIOD_S, self._poll)
+        self._outputs.look_for_subscribers()
+        self._add_timer(LOOK_PERIOD_S, self._outputs.look_for_subscribers)
         self._report_timer = self._add_timer(config.diagnostics.period_s, self._report)
         if registration.needs_pose:
             self._poses = PoseLookup(self._node)

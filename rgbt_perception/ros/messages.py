@@ -17,7 +17,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rgbt_perception.errors import BackendUnavailableError
-from rgbt_perception.geometry import xyxy_to_cxcywh
 from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
 from rgbt_perception.temperature_status import temperature_texts
 from rgbt_perception.types import NS_PER_S
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from rgbt_models.card import ModelCard
     from rgbt_perception.config import ThermalConfig
-    from rgbt_perception.types import Detections, Frame, Result
+    from rgbt_perception.types import Frame, Result
 
 IMAGE_ENCODINGS = {
     'mono8': (np.uint8, 1),
@@ -76,37 +75,6 @@ def build_image(pixels: np.ndarray[Any, Any], encoding: str, header: Header) -> 
     message.step = width * channels * contiguous.itemsize
     message.is_bigendian = int(sys.byteorder == 'big')
     message.data.frombytes(contiguous.reshape(-1).view(np.uint8))
-    return message
-
-
-def build_detections(
-    detections: Detections, *, header: Header, class_names: tuple[str, ...], use_names: bool
-) -> Any:
-    """Build a vision_msgs/Detection2DArray: centre and size in pixels, empty track id.
-
-    Args:
-        detections: Boxes in reference pixels, edge units.
-        header: Header of the reference frame; also of every detection.
-        class_names: Names of the detection classes.
-        use_names: class_id carries the name, else the index as text.
-    """
-    msgs = import_vision_msgs()
-    message = msgs.Detection2DArray(header=header)
-    columns = zip(
-        xyxy_to_cxcywh(detections.boxes_xyxy).tolist(),
-        detections.scores.tolist(),
-        detections.class_ids.tolist(),
-        strict=True,
-    )
-    for (x, y, width, height), score, class_id in columns:
-        item = msgs.Detection2D(header=header)
-        item.bbox.center.position.x, item.bbox.center.position.y = x, y
-        item.bbox.size_x, item.bbox.size_y = width, height
-        result = msgs.ObjectHypothesisWithPose()
-        result.hypothesis.class_id = class_names[class_id] if use_names else str(class_id)
-        result.hypothesis.score = score
-        item.results.append(result)
-        message.detections.append(item)
     return message
 
 

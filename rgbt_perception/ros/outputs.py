@@ -13,8 +13,8 @@ from std_msgs.msg import Header
 
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.overlay import color_label_map, draw_overlay
+from rgbt_perception.ros.cdr import serialise_detections, serialise_image, serialise_statuses
 from rgbt_perception.ros.messages import (
-    build_detections,
     build_image,
     build_label_info,
     build_mdi,
@@ -80,9 +80,17 @@ class Outputs:
         )
         self._vision_info = self._create(msgs.VisionInfo, '~/vision_info', is_latched=True)
         self._config = pipeline.config.output
+        self._heard: frozenset[LifecyclePublisher[Any]] = frozenset()
+
+    def look_for_subscribers(self) -> None:
+        """Take note of which outputs somebody listens to: asking for every result costs more."""
+        outputs = (*self._results, *self._thermal_results)
+        self._heard = frozenset(
+            publisher for publisher, _ in outputs if publisher.get_subscription_count() > 0
+        )
 
     def publish(self, result: Result, config: OutputConfig) -> None:
-        """Publish one result on every topic that has a subscriber.
+        """Publish one result on every topic that had a subscriber when it was last looked for.
 
         What is in thermal pixels carries the header of the thermal frame, and goes out only when
         there is one.
@@ -92,9 +100,9 @@ class Outputs:
             config: Settings it was made with.
         """
         self._config = config
-        _publish(self._results, result, result.pair.reference)
+        self._publish(self._results, result, result.pair.reference)
         if result.pair.thermal is not None:
-            _publish(self._thermal_results, result, result.pair.thermal)
+            self._publish(self._thermal_results, result, result.pair.thermal)
 
     def publish_labels(self, config: OutputConfig) -> None:
         """Publish the latched label sets: mask ids, detection ids, and the model's name.
@@ -121,6 +129,19 @@ class Outputs:
             self._node.destroy_lifecycle_publisher(publisher)
         self._results, self._thermal_results = [], []
 
+    def _publish(
+        self,
+        outputs: list[tuple[LifecyclePublisher[Any], Builder]],
+        result: Result,
+        frame: Frame,
+    ) -> None:
+        """Publish a result in the pixels of one of its frames, for those who listen."""
+        header: Header | None = None
+        for publisher, build in outputs:
+            if publisher in self._heard:
+                header = header_of(frame) if header is None else header
+                publisher.publish(build(result, header))
+
     def _create(self, kind: Any, topic: str, *, is_latched: bool = False) -> Any:
         resolved = self._node.resolve_topic_name(topic)
         return self._node.create_lifecycle_publisher(
@@ -146,19 +167,19 @@ class Outputs:
         return self._detections_message(detections, header)
 
     def _detections_message(self, detections: Detections, header: Header) -> Any:
-        return build_detections(
+        return serialise_detections(
             detections,
             header=header,
             class_names=self._pipeline.card.detection_classes,
             use_names=self._config.class_id_format == 'name',
         )
 
-    def _build_mask(self, result: Result, header: Header) -> Image:
-        return build_image(result.label_map, 'mono8', header)
+    def _build_mask(self, result: Result, header: Header) -> bytes:
+        return serialise_image(result.label_map, 'mono8', header)
 
-    def _build_thermal_mask(self, result: Result, header: Header) -> Image:
+    def _build_thermal_mask(self, result: Result, header: Header) -> bytes:
         label_map = label_map_in_thermal(result, self._pipeline.registration)
-        return build_image(label_map, 'mono8', header)
+        return serialise_image(label_map, 'mono8', header)
 
     def _build_temperatures(self, result: Result, header: Header) -> DiagnosticArray:
         pipeline = self._pipeline
@@ -169,9 +190,10 @@ class Outputs:
             config=pipeline.config.thermal,
         )
 
-    def _build_mdi(self, result: Result, header: Header) -> DiagnosticArray:
+    def _build_mdi(self, result: Result, header: Header) -> bytes:
         backend, model = self._pipeline.engine.backend, self._pipeline.card.name
-        return build_mdi(result, header=header, backend=backend, model=model)
+        message = build_mdi(result, header=header, backend=backend, model=model)
+        return serialise_statuses(message.status, header)
 
     def _build_color_mask(self, result: Result, header: Header) -> Image:
         return build_image(color_label_map(result.label_map, self._pipeline.card), 'rgb8', header)
@@ -185,17 +207,6 @@ class Outputs:
         return build_image(
             share_map_at_reference(result, self._pipeline.input_hw), '32FC1', header
         )
-
-
-def _publish(
-    outputs: list[tuple[LifecyclePublisher[Any], Builder]], result: Result, frame: Frame
-) -> None:
-    """Publish a result in the pixels of one of its frames, for those who listen."""
-    header: Header | None = None
-    for publisher, build in outputs:
-        if publisher.get_subscription_count() > 0:
-            header = header_of(frame) if header is None else header
-            publisher.publish(build(result, header))
 
 
 def share_map_at_reference(result: Result, input_hw: tuple[int, int]) -> FloatArray:

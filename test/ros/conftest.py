@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -36,6 +37,8 @@ def ros_context() -> Iterator[object]:
     rclpy.init(args=[], context=context, domain_id=DOMAIN_ID)
     yield context
     rclpy.try_shutdown(context=context)
+    context.destroy()
+    gc.collect()  # what is left of a node is still seen by the next one
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter as ParameterMsg
 from rcl_interfaces.msg import ParameterType, ParameterValue
@@ -138,7 +139,8 @@ def test_thousands_of_sets_cost_no_result(rig):
     rig.wait_until(send_and_collect, 'all sets are answered')
     for stamp_ns in stamps:
         rig.result_of(stamp_ns)
-    assert max(latencies_s) < 2.0
+    # Of most pairs: node and user share this thread, and the machine may pause it now and then.
+    assert np.median(latencies_s) < 0.5
     assert sum(answer.successful for answer in answers) == len(answers) * 4 // 5
     rig.wait_until(
         lambda: rig.status('inference').get('results') == str(len(stamps)), 'all are counted'

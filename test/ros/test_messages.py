@@ -5,17 +5,19 @@ from types import SimpleNamespace
 
 from builtin_interfaces.msg import Time
 import cv2
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from made_results import build_result, rgb_frame, RGB_STAMP_NS, thermal_frame
 import numpy as np
 import pytest
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
 
 from rgbt_perception.errors import BackendUnavailableError, FrameError
 from rgbt_perception.frames import frame_from_compressed, frame_from_image, stamp_of
+from rgbt_perception.ros.cdr import serialise_detections, serialise_image, serialise_statuses
 from rgbt_perception.ros.messages import (
-    build_detections,
     build_image,
     build_label_info,
     build_mdi,
@@ -113,6 +115,20 @@ def test_an_image_message_has_no_padding_and_the_same_values(pixels, encoding, s
     found = np.frombuffer(message.data, pixels.dtype).reshape(pixels.shape)
     np.testing.assert_array_equal(found, pixels)
     assert message.header == HEADER
+
+
+def build_detections(detections, **how):
+    return deserialize_message(serialise_detections(detections, **how), Detection2DArray)
+
+
+def test_what_is_written_directly_reads_as_the_message_it_stands_for():
+    label_map = np.arange(3 * 5, dtype=np.uint8).reshape(3, 5)
+    header = Header(stamp=Time(sec=-3, nanosec=7), frame_id='caméra')
+    image = deserialize_message(serialise_image(label_map[:, ::2], 'mono8', header), Image)
+    assert image == build_image(label_map[:, ::2], 'mono8', header)
+    message = build_mdi(build_result(), header=header, backend='a', model='bcd')
+    written = serialise_statuses(message.status, header)
+    assert deserialize_message(written, DiagnosticArray) == message
 
 
 def test_a_detection_is_centre_and_size_with_the_header_of_the_frame():

@@ -25,7 +25,8 @@ KINDS = {
     'thermal/segmentation/mask': Image,
 }
 BUILDERS = (
-    'build_detections',
+    'serialise_detections',
+    'serialise_image',
     'build_image',
     'build_mdi',
     'build_temperatures',
@@ -173,15 +174,15 @@ def test_only_what_is_listened_to_is_built(make_rig, monkeypatch, topic):
     rig.listen(topic, KINDS[topic])
     rig.wait_until(lambda: process_pair(rig) and rig.received[topic], f'{topic} flows')
     expected = {
-        'detections': {'build_detections'},
-        'segmentation/mask': {'build_image'},
+        'detections': {'serialise_detections'},
+        'segmentation/mask': {'serialise_image'},
         'mdi': {'build_mdi'},
         'temperatures': {'build_temperatures'},
         'segmentation/color_mask': {'build_image', 'color_label_map'},
         'overlay': {'build_image', 'draw_overlay'},
         'mdi/map': {'build_image', 'share_map_at_reference'},
-        'thermal/detections': {'build_detections', 'detections_in_thermal'},
-        'thermal/segmentation/mask': {'build_image', 'label_map_in_thermal'},
+        'thermal/detections': {'serialise_detections', 'detections_in_thermal'},
+        'thermal/segmentation/mask': {'serialise_image', 'label_map_in_thermal'},
     }
     assert built == expected[topic]
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lifecycle cycles of a node in its own process: ``cycling_node.py FOLDER activate|configure``.
+
+Writes as JSON what the node held after the first cycles and at the end, and the resident memory of
+the cycles between.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from pathlib import Path
+import sys
+import threading
+
+from fakes import build_card, FakeEngine
+import rclpy
+
+from rgbt_perception.nodes.perception_node import PerceptionNode
+from rgbt_perception.pipeline import Pipeline
+
+NUM_CYCLES, NUM_FIRST = 400, 200  # the first ones fill the pools of Fast DDS and malloc
+PAGE_BYTES = os.sysconf('SC_PAGE_SIZE')
+
+
+def rss_bytes():
+    """Return the resident memory."""
+    gc.collect()
+    return int(Path('/proc/self/statm').read_text().split()[1]) * PAGE_BYTES
+
+
+def held(node):
+    """Count what a node may leave behind: descriptors, threads, and entities by kind."""
+    gc.collect()
+    kinds = (node.publishers, node.subscriptions, node.timers, node.services, node.waitables)
+    return [
+        sum(1 for _ in Path('/proc/self/fd').iterdir()),
+        threading.active_count(),
+        *(len(list(kind)) for kind in kinds),
+        len(node._managed_entities),
+        sum(entity() is not None for entity in node.default_callback_group.entities),
+    ]
+
+
+def run(folder, kind):
+    """Cycle and return what is printed."""
+    card = build_card(folder)
+    node = PerceptionNode(
+        open_with=lambda config: Pipeline(card=card, engine=FakeEngine(), config=config)
+    )
+    there, back = node.trigger_configure, node.trigger_cleanup
+    if kind == 'activate':
+        node.trigger_configure()
+        there, back = node.trigger_activate, node.trigger_deactivate
+    before, samples = None, []
+    for cycle in range(NUM_CYCLES):
+        assert there().name == 'SUCCESS'
+        assert back().name == 'SUCCESS'
+        if cycle == NUM_FIRST:
+            before = held(node)
+        if cycle >= NUM_FIRST and cycle % 10 == 0:
+            samples.append(rss_bytes())
+    return {'before': before, 'after': held(node), 'rss_bytes': samples}
+
+
+if __name__ == '__main__':
+    rclpy.init()
+    json.dump(run(Path(sys.argv[1]), sys.argv[2]), sys.stdout)
+    rclpy.try_shutdown()
