@@ -10,17 +10,20 @@ checkpoint keeps too.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 from torch import nn, Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PretrainBatch:
-    """Aligned, standardised pairs: rgb and thermal, each (b, 3, h, w) float32."""
+    """Aligned, standardised pairs: rgb and thermal, each (b, 3, h, w) float32.
 
-    rgb: Tensor
-    thermal: Tensor
+    Not a dataclass: Fabric rounds every tensor it finds in the arguments of a model to the type of
+    mixed precision, and the pixels are a target too.
+    """
+
+    def __init__(self, *, rgb: Tensor, thermal: Tensor) -> None:
+        """Take both images of each pair."""
+        self.rgb, self.thermal = rgb, thermal
 
 
 class PretrainTask(nn.Module, ABC):

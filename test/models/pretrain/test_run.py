@@ -21,9 +21,17 @@ from rgbt_models.pretrain.config import (
 )
 from rgbt_models.pretrain.mae import MaeConfig
 from rgbt_models.pretrain.masking import MaskingConfig
-from rgbt_models.pretrain.run import crop_pair, draw_window, pretrain
+from rgbt_models.pretrain.run import (
+    build_task,
+    crop_pair,
+    draw_window,
+    iterate_pairs,
+    pretrain,
+    PretrainLearner,
+)
+from rgbt_models.train.batches import open_sampler
 from rgbt_models.train.init_encoder import load_encoder
-from rgbt_models.train.loop import RunPlace
+from rgbt_models.train.loop import launch, RunPlace, TrainingLoop
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = 'vit_tiny_patch16_224'
@@ -106,6 +114,28 @@ def test_univ_starts_from_it_and_leaves_an_adapter(folder):
     assert (folder / 'univ' / 'adapter.safetensors').is_file()
     described = json.loads((folder / 'univ' / 'run.json').read_text())
     assert build_pretrain_config(described['config']) == config
+
+
+def test_mixed_precision_leaves_the_pixels_as_they_are(folder):
+    """They are the target: in bfloat16 a flat patch would be nothing but rounding."""
+    seen = []
+
+    class Watched(PretrainLearner):
+        def losses(self, wrapped, batch, *, step, progress):
+            hook = self.model.register_forward_pre_hook(lambda _, args: seen.append(args[0].rgb))
+            terms = super().losses(wrapped, batch, step=step, progress=progress)
+            hook.remove()
+            return terms
+
+    config = replace(MAE, precision='bf16-mixed', max_steps=1)
+    place = RunPlace(folder=folder / 'mixed')
+    fabric = launch(config, place)
+    learner = Watched(build_task(config), device=fabric.device)
+    loop = TrainingLoop(fabric, learner, config, place)
+    pool, rng, drawn = open_sampler(folder / 'pool', (0, 0), loop.sampler_state)
+    run = loop.run(iterate_pairs(pool, rng, config, drawn=drawn), dict)
+    assert np.isfinite(run.final_loss)
+    assert seen[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize('name', ['m_specgene', 'univ', 'synthetic'])
