@@ -51,7 +51,8 @@ check: $(DEV)/.requirements
 pytest colcon: export OMP_NUM_THREADS := 1
 
 pytest: $(DEV)/.installed
-	$(DEV)/bin/python -m pytest --durations=10
+	$(DEV)/bin/python -m pytest --durations=10 -n 2 --dist loadfile test/models
+	$(DEV)/bin/python -m pytest --durations=10 --ignore=test/models
 
 colcon: $(DEV)/.installed
 	$(DEV)/bin/python tools/colcon_check.py
@@ -61,6 +62,7 @@ bench: $(DEV)/.installed
 	$(DEV)/bin/python -m bench.pairing
 	$(DEV)/bin/python -m bench.registration
 	$(DEV)/bin/python -m bench.node_overhead
+	$(DEV)/bin/python -m bench.pretraining
 	$(DEV)/bin/python -m bench.thermal
 	$(DEV)/bin/python -m bench.training
 	$(DEV)/bin/python -m bench.transport

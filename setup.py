@@ -66,6 +66,7 @@ EXTRAS = {
         'mypy>=1.11',
         'pytest>=8.0',
         'pytest-cov>=5.0',
+        'pytest-xdist>=3.6',
         'ruff>=0.9',
         'types-PyYAML>=6.0',
     ],

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure how well `rgbt calibrate` finds the geometry of rendered cameras.
 
-    python -m bench.calibration [--kinds board scene] [--seeds N] [--out DIR]
+    python -m bench.calibration [--kinds board scene] [--seeds N] [--matcher RUN] [--out DIR]
 
 Board: images of boards at 0.9 to 2.4 m before the rig of the sample data, with and without lens
 distortion. Scene: rendered streets, the rig of the sample data and random rigs, with parallax. The
 error is the distance of the homography found from the true one at the depth of the boards, or at
-the median depth of the scenes, RMS over the RGB image.
+the median depth of the scenes, RMS over the RGB image. With --matcher the scenes are also
+calibrated by the points of a trained matcher; that has no bound, for no matcher is shipped.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 import sys
 from time import perf_counter
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -34,8 +38,17 @@ from bench.report import (
 from rgbt_models.synthetic import default_rig, random_rig, render_pair, Rig
 from rgbt_perception.calibration.board import calibrate_board, plane_homography
 from rgbt_perception.calibration.image_pairs import ImagePair
+from rgbt_perception.calibration.matched import (
+    calibrate_matched,
+    MatchedCalibration,
+    PointMatcher,
+)
 from rgbt_perception.calibration.pattern import BoardPattern
-from rgbt_perception.calibration.scene import calibrate_scene, homography_distance_px
+from rgbt_perception.calibration.scene import (
+    calibrate_scene,
+    homography_distance_px,
+    SceneCalibration,
+)
 from rgbt_perception.errors import CalibrationError
 
 PATTERNS = {
@@ -98,30 +111,47 @@ def render_scenes(rig: Rig, count: int, seed: int) -> tuple[list[ImagePair], flo
     return pairs, float(np.median(np.concatenate(depths)))
 
 
-def measure_scene(seed: int, *, count: int) -> Iterator[Row]:
+def measure_scene(seed: int, *, count: int, matcher: PointMatcher | None) -> Iterator[Row]:
     """Calibrate one set of scenes with each model; seed 0 has the rig of the sample data."""
     rig = random_rig(np.random.default_rng(seed)) if seed else default_rig()
     pairs, depth_m = render_scenes(rig, count, FIRST_SCENE + 1000 * seed)
     truth = true_homography(rig, depth_m)
     for model in SCENE_MODELS:
-        row: Row = {'kind': 'scene', 'what': f'{count} scenes', 'how': model, 'pairs': count}
-        started = perf_counter()
-        try:
-            found = calibrate_scene(pairs, model=model)
-        except CalibrationError as error:
-            yield {**row, 'refused': str(error), 'seconds': perf_counter() - started}
-            continue
-        yield {
+        row: Row = {'what': f'{count} scenes', 'pairs': count}
+        by_edges = partial(calibrate_scene, pairs, model=model)
+        yield {'kind': 'scene', 'how': model, **row, **_measure_homography(by_edges, truth)}
+        if matcher is not None:
+            by_points = partial(calibrate_matched, pairs, matcher, model=model)
+            found = _measure_homography(by_points, truth)
+            yield {'kind': 'matcher', 'how': f'{model}, matcher', **row, **found}
+
+
+def _measure_homography(
+    calibrate: Callable[[], SceneCalibration | MatchedCalibration],
+    truth: NDArray[np.float64],
+) -> Row:
+    started = perf_counter()
+    try:
+        found = calibrate()
+    except CalibrationError as error:
+        return {'refused': str(error), 'seconds': perf_counter() - started}
+    row: Row = {
+        'error_px': homography_distance_px(truth, found.homography, found.rgb_hw),
+        'spread_px': found.spread_px,
+        'score': found.score,
+        'seconds': perf_counter() - started,
+    }
+    if isinstance(found, MatchedCalibration):
+        return {
             **row,
-            'error_px': homography_distance_px(truth, found.homography, pairs[0].rgb_hw),
-            'spread_px': found.spread_px,
-            'peak_ratio': found.peak_ratio,
-            'score': found.score,
-            'seconds': perf_counter() - started,
+            'start_px': homography_distance_px(truth, found.start, found.rgb_hw),
+            'matches': found.num_matches,
+            'inliers': found.num_inliers,
         }
+    return {**row, 'peak_ratio': found.peak_ratio}
 
 
-def measure(kinds: list[str], seeds: int) -> Iterator[Row]:
+def measure(kinds: list[str], seeds: int, matcher: PointMatcher | None) -> Iterator[Row]:
     """Yield one row per calibration."""
     if 'board' in kinds:
         for kind in PATTERNS:
@@ -131,14 +161,14 @@ def measure(kinds: list[str], seeds: int) -> Iterator[Row]:
     if 'scene' in kinds:
         for count in SCENE_PAIRS:
             for seed in range(seeds):
-                yield from measure_scene(seed, count=count)
+                yield from measure_scene(seed, count=count, matcher=matcher)
 
 
 def find_bounds(rows: list[Row]) -> list[Bound]:
     """Return the bound of each kind on its worst error."""
     worst: dict[str, float] = {}
     for row in rows:
-        if 'error_px' in row:
+        if 'error_px' in row and row['kind'] in BOUND_PX:
             kind = str(row['kind'])
             worst[kind] = max(worst.get(kind, 0.0), float(str(row['error_px'])))
     return [
@@ -156,15 +186,25 @@ def main() -> int:
     parser.add_argument(
         '--seeds', type=number(int, at_least=1), default=3, help='repetitions of every case'
     )
+    parser.add_argument(
+        '--matcher', type=Path, metavar='RUN', help='run of rgbt train with the task matching'
+    )
     add_common_arguments(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    rows = list(measure(args.kinds, args.seeds))
+    matcher = _load(args.matcher) if args.matcher else None
+    rows = list(measure(args.kinds, args.seeds, matcher))
     bounds = find_bounds(rows)
     results = {'conditions': conditions(seeds=args.seeds), 'calibrations': rows}
     path = write_results('calibration', {**results, **describe_bounds(bounds)}, args.out)
     _print(rows)
     return print_bounds(bounds, path)
+
+
+def _load(run: Path) -> PointMatcher:
+    from rgbt_models.matcher import load_matcher
+
+    return load_matcher(run)
 
 
 def _print(rows: list[Row]) -> None:

@@ -5,8 +5,8 @@
 
 One encoder (ViT-Ti/16) starts four ways: from scratch; masked autoencoding with random masks; with
 GMM-CMSS masks; and GMM-CMSS followed by PCCL, all pretrainings reading the same number of pairs
-of the pool without labels. Each is fine-tuned on every twentieth shard (5 % of the pairs), once per
-seed and with the same steps, and evaluated on the test set, fused, at half the image size.
+of the pool without labels. Each is fine-tuned on every twentieth shard (5 % of the pairs), once
+per seed and with the same steps, and evaluated on the test set, fused, at half the image size.
 
 Finished runs in the work folder are kept, so an interrupted measurement goes on where it was. The
 bound: GMM-CMSS is better than scratch by 3 points of mIoU or of mean AP50.
@@ -252,7 +252,7 @@ def main() -> int:
     parser.add_argument('--work', type=Path, default=Path('bench_out/label_efficiency'))
     parser.add_argument('--jobs', type=number(int, at_least=1), default=1, help='cores to use')
     parser.add_argument('--pretrain-steps', type=number(int, at_least=10), default=960)
-    parser.add_argument('--train-steps', type=number(int, at_least=10), default=300)
+    parser.add_argument('--train-steps', type=number(int, at_least=10), default=200)
     parser.add_argument('--seeds', type=number(int, at_least=1), default=3)
     add_common_arguments(parser)
     options = parser.parse_args()

@@ -44,6 +44,11 @@ ARGUMENTS = {
         'default_value': '',
         'description': 'Second parameter file, e.g. of the cameras; its values win.',
     },
+    'card': {
+        'default_value': '',
+        'description': 'Model card: a shipped name, or a path of a folder with a separator in it; '
+        'empty: by the parameter files.',
+    },
     'namespace': {
         'default_value': '',
         'description': 'Namespace of the node and of its topics.',
@@ -114,6 +119,7 @@ def _transport() -> list[SetEnvironmentVariable]:
 def _perception(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     flags = {name: given[name] == 'true' for name in ('use_sim_time', 'autostart') if given[name]}
+    chosen = {**flags, **({'model.card': given['card']} if given['card'] else {})}
     files = [given[name] for name in ('params_file', 'rig_file') if given[name]]
     inputs = {
         **_input_topics('rgb', given['rgb_topic'], given['rgb_camera_info_topic']),
@@ -126,7 +132,7 @@ def _perception(context: LaunchContext) -> list[Node]:
         'executable': 'perception_node',
         'namespace': given['namespace'],
         'output': 'screen',
-        'parameters': [*files, flags] if flags else files,
+        'parameters': [*files, chosen] if chosen else files,
         'arguments': [*rigs, '--ros-args', '--log-level', given['log_level']],
         'remappings': [(name, topic) for name, topic in remappings.items() if name != topic],
     }

@@ -237,7 +237,9 @@ class Adapter:
 class ThermalAdapted(nn.Module):
     """A shared encoder with its adapter on for thermal and off for RGB, in one call.
 
-    Takes the place of ``RGBTModel.encoder``; RGB features are those of the base, bit for bit.
+    Takes the place of ``RGBTModel.encoder``; RGB features are those of the base, bit for bit, in
+    torch and in the exported graph. A card has no place for an adapter: to publish a run, merge
+    and remove it first.
     """
 
     def __init__(self, adapter: Adapter) -> None:

@@ -38,7 +38,8 @@ class RGBTModel(nn.Module):
         """Put the parts together; ``channels`` are those of the pyramid, finest first.
 
         An encoder with a map per level gets a pyramid that fuses every level; a transformer,
-        which has one map, a pyramid that fuses once.
+        which has one map, a pyramid that fuses once. A head without classes is there, for layers
+        need a channel, but gives logits of 0 classes.
         """
         super().__init__()
         self.encoder = encoder
@@ -47,9 +48,13 @@ class RGBTModel(nn.Module):
             self.neck = SimpleFusionPyramid(in_channels=encoder.dim, channels=channels)
         else:
             self.neck = FusionPyramid(in_channels=encoder.channels, channels=channels)
-        self.detection = DetectionHead(channels=channels, num_classes=num_detection_classes)
+        self.num_detection_classes = num_detection_classes
+        self.num_segmentation_classes = num_segmentation_classes
+        self.detection = DetectionHead(
+            channels=channels, num_classes=max(1, num_detection_classes)
+        )
         self.segmentation = SegmentationHead(
-            channels=channels[0], num_classes=num_segmentation_classes
+            channels=channels[0], num_classes=max(1, num_segmentation_classes)
         )
 
     def forward(self, rgb: Tensor, thermal: Tensor, available: Tensor) -> dict[str, Tensor]:
@@ -80,12 +85,17 @@ class RGBTModel(nn.Module):
         """
         levels, share_map, rgb_shares = self.neck(features, available)
         class_logits, boxes_xyxy = self.detection(levels)
+        segmentation_logits = self.segmentation(levels[0])
+        if not self.num_detection_classes:
+            class_logits = class_logits[..., :0]
+        if not self.num_segmentation_classes:
+            segmentation_logits = segmentation_logits[:, :0]
         rgb_tokens, thermal_tokens = features[-1]
         entropies = [feature_entropy(rgb_tokens), feature_entropy(thermal_tokens)]
         return {
             'class_logits': class_logits,
             'boxes_xyxy': boxes_xyxy,
-            'segmentation_logits': self.segmentation(levels[0]),
+            'segmentation_logits': segmentation_logits,
             'share_map': share_map,
             'rgb_shares': rgb_shares,
             'entropies': torch.stack(entropies, dim=1),
@@ -176,9 +186,15 @@ def load_model(card: ModelCard) -> RGBTModel:
     """Build the model of a card with its weights, in evaluation mode.
 
     Raises:
-        CardError: If the architecture is unknown.
+        CardError: If the architecture is unknown or a published one.
         WeightsError: If the weights are missing, altered or do not fit.
     """
+    if card.is_published:
+        raise CardError(
+            f"card '{card.name}' is of a published model ({card.architecture}), which has no "
+            f'fusion with shares; expected a card that rgbt export wrote; to run a published '
+            f'model use the node, rgbt replay or rgbt evaluate'
+        )
     model = create_model(
         card.architecture,
         num_detection_classes=len(card.detection_classes),

@@ -2,7 +2,8 @@
 """Fit the map from raw fusion shares to the modality dominance index.
 
 The raw linear shares order day and night well but span only a few hundredths, so they are fitted
-to the two-player Shapley index measured with labels on synthetic pairs, clean and degraded.
+to the two-player Shapley index measured with labels on pairs, rendered or of a pool, clean and
+degraded.
 Source: ours, on MDACL's idea; not the paper's formula.
 """
 
@@ -24,13 +25,14 @@ from rgbt_models.errors import DatasetError
 from rgbt_models.train.augment import rgb_sensor, thermal_sensor, tone_map
 from rgbt_models.train.batches import collate, TrainBatch
 from rgbt_models.train.config import TrainConfig
-from rgbt_models.train.losses import compute_losses
-from rgbt_models.train.pool import render_sample, Sample
+from rgbt_models.train.pool import render_sample, Sample, SamplePool
+from rgbt_models.train.tasks import find_task
 
 CALIBRATION_SEED = 2_000_000
 COALITIONS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 DEGRADATIONS = ('none', 'none', 'rgb', 'thermal')
 RIDGE = 1e-4
+SIZE_MULTIPLE = 16
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -50,17 +52,24 @@ class CalibrationFit:
 
 
 def calibrate_mdi(
-    model: RGBTModel, config: TrainConfig, *, num_pairs: int, scale: float
+    model: RGBTModel,
+    config: TrainConfig,
+    *,
+    num_pairs: int,
+    scale: float,
+    pool: SamplePool | None = None,
 ) -> CalibrationFit:
-    """Fit the dominance map of a trained model on freshly rendered pairs.
+    """Fit the dominance map of a trained model, on freshly rendered pairs or on those of a pool.
 
     Every fourth pair has a nearly black RGB image, every fourth a nearly flat thermal one.
 
     Args:
         model: In evaluation mode, on the CPU.
-        config: Its training run; gives the normalisation.
-        num_pairs: Pairs to render, at least 4: one of each degradation.
-        scale: Size of the images as a fraction of 640x480; that at which the model will run.
+        config: Its training run; gives the normalisation and the loss.
+        num_pairs: Pairs to take, at least 4: one of each degradation.
+        scale: Size of rendered images as a fraction of 640x480; that at which the model will run.
+        pool: Labeled with the classes of the model; its pairs are taken evenly, at their size.
+            None = render pairs.
 
     Raises:
         DatasetError: If there are too few pairs to fit anything.
@@ -71,8 +80,8 @@ def calibrate_mdi(
             f'of each degradation; ask for more (some hundred are usual)'
         )
     shares, targets = [], []
-    for batch in _calibration_batches(config, num_pairs, scale):
-        values, share = _coalition_values(model, batch)
+    for batch in _calibration_batches(config, num_pairs, scale, pool):
+        values, share = _coalition_values(model, batch, config.task)
         targets.append(shapley_mdi(*values))
         shares.append(share)
     inputs, wanted = torch.cat(shares), torch.cat(targets)
@@ -116,13 +125,15 @@ def _correlation(values: Tensor, others: Tensor) -> float:
 
 
 @torch.no_grad()
-def _coalition_values(model: RGBTModel, batch: TrainBatch) -> tuple[list[Tensor], Tensor]:
+def _coalition_values(
+    model: RGBTModel, batch: TrainBatch, task: str
+) -> tuple[list[Tensor], Tensor]:
     """Return minus the loss with each set of cameras, and the shares with both."""
     class_weights = torch.ones(model.segmentation.classifier.out_channels)
     values, shares = [], torch.empty(0)
     for available in COALITIONS:
         outputs = model(batch.rgb, batch.thermal, torch.tensor([available]))
-        losses = compute_losses(outputs, batch.targets, batch.label_maps, class_weights)
+        losses = find_task(task).loss(outputs, batch, class_weights)
         values.append(-losses.total[None])
         if available == COALITIONS[0]:
             shares = outputs['rgb_shares']
@@ -130,14 +141,34 @@ def _coalition_values(model: RGBTModel, batch: TrainBatch) -> tuple[list[Tensor]
 
 
 def _calibration_batches(
-    config: TrainConfig, num_pairs: int, scale: float
+    config: TrainConfig, num_pairs: int, scale: float, pool: SamplePool | None
 ) -> Iterator[TrainBatch]:
     cv2.setNumThreads(1)
     for index in range(num_pairs):
-        sample = render_sample(CALIBRATION_SEED + index, scale=scale)
+        if pool is None:
+            sample = render_sample(CALIBRATION_SEED + index, scale=scale)
+        else:
+            sample = _cropped(pool[index * len(pool) // num_pairs])
         rng = np.random.default_rng(CALIBRATION_SEED + index)
         degradation = DEGRADATIONS[index % len(DEGRADATIONS)]
         yield collate([_sense(sample, rng, degradation)], config)
+
+
+def _cropped(sample: Sample) -> Sample:
+    """Cut what is more than a multiple of 16 off at the right and below."""
+    height, width = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in sample.thermal.shape)
+    inside = np.s_[:height, :width]
+    boxes = np.minimum(sample.boxes_xyxy, np.array([width, height] * 2, np.float32))
+    keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return replace(
+        sample,
+        rgb=sample.rgb[inside],
+        thermal=sample.thermal[inside],
+        label_map=sample.label_map[inside],
+        boxes_xyxy=boxes[keep],
+        class_ids=sample.class_ids[keep],
+        ignore=sample.ignore[keep],
+    )
 
 
 def _sense(sample: Sample, rng: np.random.Generator, degradation: str) -> Sample:

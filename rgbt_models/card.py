@@ -20,6 +20,9 @@ from rgbt_models.errors import CardError, WeightsError
 from rgbt_models.normalise import ThermalNormaliser
 
 CARD_FORMAT = 1
+# Format of converted weights of other authors; see ``published_card``.
+PUBLISHED_FORMAT = 'published-1'
+PUBLISHED_ARCHITECTURES = ('vitdet_mask_rcnn', 'vit_upernet')
 CARDS_DIR = Path(__file__).parent / 'cards'
 CARD_FILE = 'card.json'
 WEIGHTS_FILE = 'model.safetensors'
@@ -44,7 +47,7 @@ class MdiCalibration:
     hundredths; the map is fitted on clean and degraded pairs. Source: ours, on MDACL's idea.
 
     Attributes:
-        weights: One per fusion level, finest first.
+        weights: One per fusion level, finest first; empty for a model that gives no shares.
         bias: Value inside tanh for shares of exactly one half.
     """
 
@@ -52,7 +55,12 @@ class MdiCalibration:
     bias: float
 
     def __call__(self, rgb_shares: Sequence[float]) -> float:
-        """Return the dominance index in [-1, 1] of raw shares, one per level; NaN if one is."""
+        """Return the dominance index in [-1, 1] of raw shares, one per level.
+
+        NaN if a share is, and for a model without levels, which gives no shares.
+        """
+        if not self.weights:
+            return math.nan
         levels = zip(self.weights, rgb_shares, strict=True)
         return math.tanh(
             self.bias + sum(weight * (float(share) - 0.5) for weight, share in levels)
@@ -74,11 +82,13 @@ class ModelCard:
         thermal_mean: Mean of the normalised thermal image.
         thermal_std: Standard deviation of the normalised thermal image.
         thermal_normaliser: Stretch applied before mean and std.
-        detection_classes: Class names, index = class id of a detection.
-        segmentation_classes: Class names, index = class id in the label map.
+        detection_classes: Class names, index = class id of a detection; empty for a model that
+            detects nothing.
+        segmentation_classes: Class names, index = class id in the label map; empty for a model
+            that labels nothing. One of both is given.
         mdi_calibration: Map from raw shares to the dominance index.
         weights_sha256: SHA-256 of ``model.safetensors``.
-        graph_sha256: SHA-256 of ``model.onnx``.
+        graph_sha256: SHA-256 of ``model.onnx``; '' for a published model, which has none.
         licence: SPDX identifier of the weights' licence.
         training_data: One sentence naming the training data.
         synthetic_only: True when no real image was used in training.
@@ -135,12 +145,13 @@ class ModelCard:
                 f'thermal_std {self.thermal_std}; expected three values for RGB and standard '
                 f'deviations above 0; correct them in {CARD_FILE}'
             )
-        for names in (self.detection_classes, self.segmentation_classes):
-            if not names or len(set(names)) != len(names):
-                raise CardError(
-                    f"card '{self.name}' has the classes {names}; expected one or more names, "
-                    f'each once; correct the classes in {CARD_FILE}'
-                )
+        kinds = (self.detection_classes, self.segmentation_classes)
+        if not any(kinds) or any(len(set(names)) != len(names) for names in kinds):
+            raise CardError(
+                f"card '{self.name}' has the detection classes {kinds[0]} and the segmentation "
+                f'classes {kinds[1]}; expected one or more names in one of them, each once; '
+                f'correct the classes in {CARD_FILE}'
+            )
 
     @property
     def weights_path(self) -> Path:
@@ -152,8 +163,22 @@ class ModelCard:
         """Path of the ONNX file."""
         return self.folder / GRAPH_FILE
 
+    @property
+    def is_published(self) -> bool:
+        """Whether this is a view of another format: converted weights of other authors."""
+        return self.architecture in PUBLISHED_ARCHITECTURES
+
     def to_json(self) -> str:
-        """Return the card as JSON text, keys in field order, ending with a newline."""
+        """Return the card as JSON text, keys in field order, ending with a newline.
+
+        Raises:
+            CardError: If this is the view of a published card, which has a format of its own.
+        """
+        if self.is_published:
+            raise CardError(
+                f"card '{self.name}' is of a published model; expected a card of format "
+                f'{CARD_FORMAT} to write; write its PublishedCard instead'
+            )
         values = {'format': CARD_FORMAT, **asdict(self)}
         del values['folder']
         return json.dumps(values, indent=2, ensure_ascii=False) + '\n'
@@ -164,13 +189,15 @@ def load_card(name_or_path: str | Path) -> ModelCard:
 
     Args:
         name_or_path: Name of a folder below ``rgbt_models/cards`` ('tiny'), or a path (anything
-            with a separator) to a folder holding ``card.json``.
+            with a separator) to a folder holding ``card.json``, also one that ``rgbt convert
+            checkpoint`` wrote.
 
     Returns:
-        The card; ``card.folder`` is absolute.
+        The card; ``card.folder`` is absolute. That of a converted checkpoint is a view, see
+        ``published_card.view_as_model_card``.
 
     Raises:
-        CardError: If there is no such card, or it is malformed.
+        CardError: If there is no such card, it is malformed, or it is of a converted encoder.
     """
     text = str(name_or_path)
     folder = Path(text) if '/' in text or isinstance(name_or_path, Path) else CARDS_DIR / text
@@ -226,6 +253,11 @@ def _parse_card(path: Path) -> ModelCard:
             f'restore the file'
         ) from error
     found_format = values.pop('format', None) if isinstance(values, dict) else None
+    if found_format == PUBLISHED_FORMAT:
+        # Not at the top: that module builds on this one.
+        from rgbt_models.published_card import load_published_card, view_as_model_card
+
+        return view_as_model_card(load_published_card(path.parent))
     if found_format != CARD_FORMAT:
         raise CardError(
             f"card '{path}' has format {found_format!r}, this version reads {CARD_FORMAT}; "

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-import json
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from rgbt_models.build import create_model, RGBTModel
 from rgbt_models.calibrate import calibrate_mdi
@@ -21,12 +22,15 @@ from rgbt_models.card import (
 )
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
-from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
+from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
 from rgbt_models.train.config import (
     build_train_config,
     TrainConfig,
 )
-from rgbt_models.train.loop import RUN_NAME, WEIGHTS_NAME
+from rgbt_models.train.finished_run import read_run
+from rgbt_models.train.loop import WEIGHTS_NAME
+from rgbt_models.train.pool import read_label_set, SamplePool
+from rgbt_models.train.tasks import build_task_model, trained_label_set
 from rgbt_models.weights import load_weights, save_weights
 
 # Five pairs a second on one CPU core; small, far objects gain from a larger input.
@@ -37,6 +41,7 @@ PUBLISHED_TASKS = ('both', 'detection', 'segmentation')
 TRAINING_DATA = (
     'Synthetic data only: street scenes ray-cast by rgbt_models.synthetic; no real image was used.'
 )
+LICENCE, UNKNOWN_LICENCE = 'Apache-2.0', 'NOASSERTION'  # SPDX
 
 
 def publish_run(
@@ -45,29 +50,44 @@ def publish_run(
     card_dir: Path,
     version: str,
     calibration_pairs: int,
+    pool_dir: Path | None = None,
+    licence: str = '',
 ) -> ModelCard:
-    """Write the card folder of a finished training run.
+    """Write the card folder of a finished training run, with the classes that it learnt.
 
     Args:
         run_dir: Folder written by ``train``.
         card_dir: Receives ``card.json``, ``model.safetensors`` and ``model.onnx``.
         version: Version of the weights.
-        calibration_pairs: Pairs rendered to calibrate the dominance index.
+        calibration_pairs: Pairs taken to calibrate the dominance index.
+        pool_dir: Pool to take them from, labeled as that of the run; None = render them, which
+            only models of the package's classes can use.
+        licence: SPDX identifier of the weights; '' = Apache-2.0 for a run on rendered pairs, no
+            assertion for one on a data set.
 
     Raises:
-        DatasetError: If the run folder is not one, or of a task that no card has.
+        DatasetError: If the run folder is not one, or of a task that no card has, or the pool is
+            missing or has other classes.
         ExportError: If the graph does not reproduce torch.
     """
-    run = _read_run(run_dir)
+    run = read_run(run_dir)
     config = build_train_config(run['config'])
     if config.task not in PUBLISHED_TASKS:
         raise DatasetError(
             f"run '{run_dir}' learnt the task '{config.task}'; expected one of "
             f'{", ".join(PUBLISHED_TASKS)}, whose heads a card can have; train one of those'
         )
-    model = _load_run(config, run_dir)
+    label_set = parse_label_set(run)
+    pool = _open_pool(pool_dir, label_set, config.task)
+    model = _load_run(config, run_dir, label_set)
     card_dir.mkdir(parents=True, exist_ok=True)
-    fit = calibrate_mdi(model, config, num_pairs=calibration_pairs, scale=INPUT_HW[0] / RGB_HEIGHT)
+    fit = calibrate_mdi(
+        model,
+        config,
+        num_pairs=calibration_pairs,
+        scale=INPUT_HW[0] / RGB_HEIGHT,
+        pool=pool,
+    )
     parity = export_graph(model, card_dir / GRAPH_FILE)
     save_weights(model, card_dir / WEIGHTS_FILE)
     training = {
@@ -76,7 +96,10 @@ def publish_run(
         'mdi_calibration_pairs': fit.num_pairs,
         'mdi_calibration_correlation': round(fit.correlation, 3),
     }
-    card = _describe(config, fit.calibration, training, card_dir=card_dir, version=version)
+    card = replace(
+        _describe(config, fit.calibration, training, card_dir=card_dir, version=version),
+        licence=licence or (UNKNOWN_LICENCE if _real_data(run) else LICENCE),
+    )
     (card_dir / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
     return card
 
@@ -97,6 +120,8 @@ def _describe(
     card_dir: Path,
     version: str,
 ) -> ModelCard:
+    learnt = trained_label_set(config.task, parse_label_set(training))
+    real_data = _real_data(training)
     return ModelCard(
         name=card_dir.name,
         version=version,
@@ -108,35 +133,65 @@ def _describe(
         thermal_mean=config.thermal_mean,
         thermal_std=config.thermal_std,
         thermal_normaliser=config.thermal_normaliser,
-        detection_classes=DETECTION_CLASSES,
-        segmentation_classes=SEGMENTATION_CLASSES,
+        detection_classes=learnt.detection_classes,
+        segmentation_classes=learnt.segmentation_classes,
         mdi_calibration=calibration,
         weights_sha256=hash_file(card_dir / WEIGHTS_FILE),
         graph_sha256=hash_file(card_dir / GRAPH_FILE),
-        licence='Apache-2.0',
-        training_data=TRAINING_DATA,
-        synthetic_only=True,
+        licence=LICENCE,
+        training_data=real_data or TRAINING_DATA,
+        synthetic_only=not real_data,
         training=training,
         folder=card_dir,
     )
 
 
-def _read_run(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / RUN_NAME
-    if not path.is_file():
+def _real_data(run: dict[str, Any]) -> str:
+    """Return a sentence on the data of a run and of its encoder, '' when all was rendered."""
+    encoder, pool = run.get('encoder_origin', ''), run.get('pool_origin', '')
+    if not encoder and not pool:
+        return ''
+    pairs = f"Data set '{pool}'" if pool else 'Pairs rendered by rgbt_models.synthetic'
+    before = f'; its encoder was pretrained on: {encoder}' if encoder else ''
+    return f'{pairs}, {run.get("pool_pairs_read", 0)} pairs{before}.'
+
+
+def _open_pool(pool_dir: Path | None, label_set: LabelSet, task: str) -> SamplePool | None:
+    """Open the pool to calibrate on; None = rendered pairs will do."""
+    if pool_dir is not None:
+        found = read_label_set(pool_dir)
+        if found != label_set:
+            raise DatasetError(
+                f"pool '{pool_dir}' has the classes {found.to_json()}; expected those of the run, "
+                f'{label_set.to_json()}; give the pool of the run or one like it'
+            )
+        return SamplePool(pool_dir)
+    learnt, ours = trained_label_set(task, label_set), PACKAGE_LABEL_SET
+    if learnt.detection_classes not in {(), ours.detection_classes} or (
+        learnt.segmentation_classes not in {(), ours.segmentation_classes}
+    ):
         raise DatasetError(
-            f"'{run_dir}' holds no {RUN_NAME}; expected the folder of a finished rgbt train run; "
-            f'give that folder'
+            f'the run learnt the classes {learnt.to_json()}, which rendered pairs do not have; '
+            f'expected a pool with them to calibrate the dominance index on; add --pool POOL'
         )
-    run: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-    return run
+    return None
 
 
-def _load_run(config: TrainConfig, run_dir: Path) -> RGBTModel:
+def _load_run(config: TrainConfig, run_dir: Path, label_set: LabelSet) -> RGBTModel:
+    """Load the weights of a run; a head that it did not train gets no classes."""
+    whole = build_task_model(config, label_set)
+    load_weights(whole, run_dir / WEIGHTS_NAME)
+    learnt = trained_label_set(config.task, label_set)
     model = create_model(
         config.architecture,
-        num_detection_classes=len(DETECTION_CLASSES),
-        num_segmentation_classes=len(SEGMENTATION_CLASSES),
+        num_detection_classes=len(learnt.detection_classes),
+        num_segmentation_classes=len(learnt.segmentation_classes),
     )
-    load_weights(model, run_dir / WEIGHTS_NAME)
+    state = model.state_dict()
+    for name, value in whole.state_dict().items():
+        is_empty = not learnt.detection_classes if name.startswith('detection.') else False
+        if name.startswith('segmentation.'):
+            is_empty = not learnt.segmentation_classes
+        state[name] = torch.zeros_like(state[name]) if is_empty else value
+    model.load_state_dict(state)
     return model.eval()

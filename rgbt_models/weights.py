@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import nn, Tensor
 
 from rgbt_models.card import verify_file
 from rgbt_models.errors import WeightsError
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write parameters and buffers as safetensors, contiguous, on the CPU.
+    """Write parameters and buffers as safetensors."""
+    save_tensors(model.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, contiguous, on the CPU.
 
     The file appears whole or not at all, with the permissions of any new file (``save_file`` of
     safetensors would make one that only its owner can read).
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     draft = path.with_name(f'{path.name}.partial')
-    draft.write_bytes(save(tensors))
+    draft.write_bytes(save(on_cpu))
     draft.replace(path)
 
 

@@ -19,7 +19,8 @@ def calibrated_mdi(rgb_shares: FloatArray, calibration: MdiCalibration) -> float
         calibration: The card's map.
 
     Returns:
-        ``tanh(bias + sum(weights * (rgb_shares - 0.5)))``, in [-1, 1]; NaN if a share is.
+        ``tanh(bias + sum(weights * (rgb_shares - 0.5)))``, in [-1, 1]; NaN if a share is
+        or the model gives none.
 
     Raises:
         ShapeError: If the card has another number of weights than the network has levels.
@@ -67,7 +68,8 @@ class DominanceFilter:
             stamp_ns: Stamp of the reference frame, ns.
 
         Returns:
-            The filtered dominance. Not valid in mode NONE or when the network gave no number.
+            The filtered dominance. Not valid in mode NONE, when the network gave no number, or
+            when the model gives no shares.
         """
         if raw is None or mode is Mode.NONE:
             self.reset()
@@ -84,7 +86,8 @@ class DominanceFilter:
         if math.isfinite(mdi):
             mdi = self._average(mdi, stamp_ns)
             self._state = self._next_state(mdi)
-        return _build(mdi, entropies, 'linear_share', self._state)
+        method = 'linear_share' if self._calibration.weights else 'none'
+        return _build(mdi, entropies, method, self._state)
 
     def _average(self, mdi: float, stamp_ns: int) -> float:
         elapsed_s = (stamp_ns - self._stamp_ns) / NS_PER_S

@@ -102,7 +102,7 @@ class BoxScorer:
             image['id'] for image in self._images if indices is None or image['id'] - 1 in indices
         ]
         precision = None
-        if image_ids:
+        if image_ids and self._class_names:
             evaluation = self._evaluate(image_ids)
             with contextlib.redirect_stdout(io.StringIO()):
                 evaluation.accumulate()

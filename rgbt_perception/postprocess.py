@@ -19,6 +19,7 @@ from rgbt_perception.types import (
     IntArray,
     LetterboxTransform,
     RawOutputs,
+    UNLABELED,
 )
 
 # Candidates that enter the non-maximum suppression, best first.
@@ -28,8 +29,6 @@ MIN_SIDE_PX = 1.0
 # Logits within this of the threshold's are compared as scores, so that rounding decides nothing.
 # A float32 score reaches 1 from a logit of about 17 on.
 LOGIT_MARGIN, MAX_LOGIT = 1e-2, 16.0
-# Network pixels per cell of the segmentation logits.
-SEGMENTATION_STRIDE = 4
 
 
 def decode_detections(
@@ -132,13 +131,16 @@ def decode_label_map(
         source_hw: Height and width of the reference image, px.
 
     Returns:
-        Class ids, shape (h, w), uint8; the lower id on equal logits.
+        Class ids, shape (h, w), uint8; the lower id on equal logits. All unlabeled (255) when the
+        model has no segmentation classes.
     """
+    planes = raw.segmentation_logits[0]
+    if len(planes) == 0:
+        return np.full(source_hw, UNLABELED, np.uint8)
     # Logits are interpolated and then compared, which gives smoother borders than enlarging class
     # ids. Measured for 8 classes at 480x640 on one core: 1 ms by resize, 5 ms by warpAffine
     # (needed when the letterbox does not fall on whole cells), against 0.2 ms for nearest ids.
-    enlarge = _build_enlarge(letterbox, source_hw)
-    planes = raw.segmentation_logits[0]
+    enlarge = _build_enlarge(letterbox, source_hw, planes.shape[1])
     label_map, is_better = np.zeros(source_hw, np.uint8), np.empty(source_hw, np.uint8)
     best, logits = np.empty(source_hw, np.float32), np.empty(source_hw, np.float32)
     enlarge(planes[0], best)
@@ -153,12 +155,19 @@ def decode_label_map(
 
 
 def _build_enlarge(
-    letterbox: LetterboxTransform, source_hw: tuple[int, int]
+    letterbox: LetterboxTransform, source_hw: tuple[int, int], num_rows: int
 ) -> Callable[[FloatArray, FloatArray], None]:
-    """Return the function that writes one plane of logits, at reference size, into an array."""
+    """Return the function that writes one plane of logits, at reference size, into an array.
+
+    Args:
+        letterbox: How reference pixels became network pixels.
+        source_hw: Height and width of the reference image, px.
+        num_rows: Rows of the plane, which tell how many network pixels a cell covers.
+    """
     height, width = source_hw
-    scale = letterbox.scale / SEGMENTATION_STRIDE
-    left, top = letterbox.pad_x / SEGMENTATION_STRIDE, letterbox.pad_y / SEGMENTATION_STRIDE
+    stride = round((height * letterbox.scale + 2 * letterbox.pad_y) / num_rows)
+    scale = letterbox.scale / stride
+    left, top = letterbox.pad_x / stride, letterbox.pad_y / stride
     cells = [round(value, 6) for value in (top, left, height * scale, width * scale)]
     if all(value.is_integer() for value in cells):
         y, x, rows, columns = (int(value) for value in cells)

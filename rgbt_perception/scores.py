@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,10 @@ class Scores:
 
         Means are over all classes of the card.
         """
-        iou = dict(zip(self._segmentation_classes, self.label_maps.iou(), strict=True))
         return {
             **box_values(self.boxes.compute()),
             **miss_rate_values(self.miss_rates),
-            'mIoU': rounded(self.label_maps.mean_iou()),
-            'mAcc': rounded(self.label_maps.mean_accuracy()),
-            'IoU': {name: rounded(value) for name, value in iou.items() if value is not None},
+            **label_map_values(self.label_maps, self._segmentation_classes),
         }
 
 
@@ -90,6 +88,25 @@ def box_values(metrics: BoxMetrics) -> dict[str, Any]:
         'AP75': {
             name: rounded(value) for name, value in metrics.ap75.items() if value is not None
         },
+    }
+
+
+def label_map_values(
+    scorer: LabelMapScorer, class_names: Sequence[str], *, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return mIoU, mAcc and the IoU of each class with ground truth pixels as JSON values.
+
+    Args:
+        scorer: Holds the label maps.
+        class_names: By id.
+        without: Names of classes that the two means leave out.
+    """
+    ids = [index for index, name in enumerate(class_names) if name in without]
+    iou = dict(zip(class_names, scorer.iou(), strict=True))
+    return {
+        'mIoU': rounded(scorer.mean_iou(without=ids)),
+        'mAcc': rounded(scorer.mean_accuracy(without=ids)),
+        'IoU': {name: rounded(value) for name, value in iou.items() if value is not None},
     }
 
 

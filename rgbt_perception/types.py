@@ -177,11 +177,14 @@ class RawOutputs:
     """Outputs of the graph for one pair, as named there (batch axis kept, b = 1).
 
     Attributes:
-        class_logits: (b, n, k) float32, one row per anchor point.
+        class_logits: (b, n, k) float32, one row per anchor point; k = 0 for a model that detects
+            nothing.
         boxes_xyxy: (b, n, 4) float32, network pixels, edge units.
-        segmentation_logits: (b, k, h/4, w/4) float32.
+        segmentation_logits: (b, k, h/s, w/s) float32, s a whole number of network pixels; k = 0
+            for a model that labels nothing.
         share_map: (b, 1, h/16, w/16) float32, RGB share of the fused feature per patch.
-        rgb_shares: (b, l) float32, RGB share per fusion level, finest first.
+        rgb_shares: (b, l) float32, RGB share per fusion level, finest first; l = 0 for a model
+            that gives none.
         entropies: (b, 2) float32 in 0..1, feature entropy per modality, RGB first.
     """
 
@@ -235,7 +238,8 @@ class Dominance:
         thermal_share: (1 - mdi) / 2.
         rgb_entropy: Feature entropy of RGB in 0..1; NaN when RGB is not used.
         thermal_entropy: Feature entropy of thermal in 0..1; NaN when thermal is not used.
-        method: How mdi was found: 'linear_share', 'single' with one camera, 'none' without any.
+        method: How mdi was found: 'linear_share', 'single' with one camera, 'none' without any or
+            when the model gives no shares.
         valid: False when there is no usable number; mdi and the shares are then NaN.
         state: Verdict after temporal filtering.
     """

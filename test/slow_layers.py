@@ -178,3 +178,20 @@ def bilinear(level: np.ndarray, y: float, x: float) -> np.ndarray:
         + level[:, bottom, left] * dy * (1 - dx)
         + level[:, bottom, right] * dy * dx
     )
+
+
+def paste(mask: np.ndarray, box: list[float], height: int, width: int) -> np.ndarray:
+    """Return the probability at every pixel centre of an image; 0 fades in around the box."""
+    size, padded = len(mask), np.pad(mask, 1)
+    x1, y1, x2, y2 = box
+    out = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            y = (row + 0.5 - y1) / (y2 - y1) * size - 0.5
+            x = (column + 0.5 - x1) / (x2 - x1) * size - 0.5
+            if -1 <= y < size and -1 <= x < size:
+                top, left = math.floor(y), math.floor(x)
+                cell = padded[top + 1 : top + 3, left + 1 : left + 3]
+                along_x = cell @ np.array([1 - (x - left), x - left])
+                out[row, column] = np.array([1 - (y - top), y - top]) @ along_x
+    return out

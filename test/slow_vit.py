@@ -60,6 +60,35 @@ def attention(x: Tensor, weights: Weights, name: str, *, heads: int, bias=None) 
     return linear(out, weights, f'{name}.proj')
 
 
+def offset_rows(table: Tensor, side: int) -> Tensor:
+    """Return (side, side, c): the row of query minus key, of a table resized linearly."""
+    target, out = 2 * side - 1, torch.zeros(side, side, table.shape[1], dtype=torch.float64)
+    for query in range(side):
+        for key in range(side):
+            centre = (query - key + side - 1 + 0.5) * len(table) / target - 0.5
+            centre = min(max(centre, 0.0), len(table) - 1.0)
+            first = min(int(centre), max(len(table) - 2, 0))
+            second = min(first + 1, len(table) - 1)
+            share = centre - first
+            out[query, key] = (1 - share) * table[first].double() + share * table[second].double()
+    return out
+
+
+def bias_of_offsets(table: Tensor, height: int, width: int) -> Tensor:
+    """Return (heads, 1 + n, 1 + n) of BEiT's table: class token first, query before key."""
+    n = height * width
+    out = torch.zeros(table.shape[1], 1 + n, 1 + n, dtype=torch.float64)
+    for i in range(n):
+        for j in range(n):
+            dy, dx = i // width - j // width, i % width - j % width
+            row = (dy + height - 1) * (2 * width - 1) + dx + width - 1
+            out[:, 1 + i, 1 + j] = table[row]
+    out[:, 0, 1:] = table[-3, :, None]  # the class token asks
+    out[:, 1:, 0] = table[-2, :, None]  # the class token is asked
+    out[:, 0, 0] = table[-1]
+    return out
+
+
 def patches(image: Tensor, weights: Weights, name: str, *, patch: int) -> Tensor:
     """Embed (3, h, w) patch by patch to (h / patch, w / patch, d)."""
     kernel, bias = weights[f'{name}.weight'], weights[f'{name}.bias']

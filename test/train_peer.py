@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a small model in a process of its own, which may be killed; run by the tests.
 
-python train_peer.py POOL RUN [--kill-at STEP | --kill-at-write N] [--devices 2 --first-batches]
+python train_peer.py POOL RUN [--kill-at STEP | --kill-at-write N]
+python train_peer.py POOL RUN --first-batches [--few-steps] [--devices 2] [--strategy fsdp]
 """
 
 from __future__ import annotations
@@ -55,6 +56,17 @@ ONE_STEP = replace(
     is_balanced=False,
 )
 
+# The same settings for any strategy; the rate is small, for AdamW divides by gradients near 0.
+FEW_STEPS = replace(
+    CONFIG,
+    max_steps=4,
+    checkpoint_every=2,
+    learning_rate=1e-5,
+    warmup_steps=0,
+    modality_dropout=0.0,
+    is_balanced=False,
+)
+
 
 def register() -> None:
     """Make the small model known under its name."""
@@ -65,12 +77,13 @@ def give_fixed_batches(num_processes: int) -> None:
     """Give process r the batches r, r + n, ... of a fixed list, and no random positions."""
     encoder.MAX_POSITION_SHIFT = 0
 
-    def open_sampler(_pool, seed, _state):
-        return (), np.random.default_rng(seed), seed[1]
+    def open_sampler(_pool, seed, state):
+        return (), np.random.default_rng(seed), seed[1] if state is None else state['drawn']
 
     def iterate_batches(_pool, _rng, config, *, drawn):
         for index in count(drawn, num_processes):
-            yield collate(random_painted_samples(3, seed=100 + index), config)
+            batch = collate(random_painted_samples(3, seed=100 + index), config)
+            yield replace(batch, sampler_state={'drawn': index + num_processes})
 
     supervised.open_sampler = open_sampler
     supervised.iterate_batches = iterate_batches
@@ -111,6 +124,8 @@ def main() -> None:
     parser.add_argument('--kill-at-write', type=int)
     parser.add_argument('--devices', type=int, default=1)
     parser.add_argument('--first-batches', action='store_true')
+    parser.add_argument('--few-steps', action='store_true')
+    parser.add_argument('--strategy', default='ddp')
     args = parser.parse_args()
     register()
     if args.kill_at:
@@ -119,10 +134,16 @@ def main() -> None:
         kill_at_write(args.kill_at_write)
     if args.first_batches:
         give_fixed_batches(args.devices)
+    config = ONE_STEP if args.first_batches else CONFIG
     supervised.train(
-        ONE_STEP if args.first_batches else CONFIG,
+        FEW_STEPS if args.few_steps else config,
         pool_dir=args.pool,
-        place=RunPlace(folder=args.run, devices=args.devices, resume=not args.first_batches),
+        place=RunPlace(
+            folder=args.run,
+            devices=args.devices,
+            strategy=args.strategy,
+            resume=args.few_steps or not args.first_batches,
+        ),
     )
 
 

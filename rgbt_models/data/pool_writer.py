@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing the pairs of a manifest as a training pool, the format that ``rgbt train`` reads.
 
-A pool has one image size and this project's classes. Differs from a rendered pool: what a data set
-does not say is marked as unknown, not as background: pairs without boxes get one ignored box over
-the image, boxes of classes we do not train are ignored, classes of label maps we do not train are
-unlabeled. 8-bit thermal images, whose temperatures are lost, are spread over 40 K from 0 °C, so
-that the simulated sensors have a scale to work on.
+A pool has one image size and one label set: the data set's own, or this project's. Differs from a
+rendered pool: what a data set does not say is marked as unknown, not as background: pairs without
+boxes get one ignored box over the image, boxes of classes that the pool lacks are ignored, such
+classes of label maps are unlabeled. 8-bit thermal images, whose temperatures are lost, are spread
+over 40 K from 0 °C, so that the simulated sensors have a scale to work on.
 """
 
 from __future__ import annotations
@@ -22,34 +22,24 @@ from numpy.typing import NDArray
 from rgbt_models.data.folder import check_empty
 from rgbt_models.data.manifest import BoxLabel, Manifest
 from rgbt_models.data.pairs import LoadedPair, try_load_pair
+from rgbt_models.data.pool_labels import keep_classes, map_classes, PoolLabels, UNLABELED
 from rgbt_models.data.skipped import Skipped
 from rgbt_models.errors import DatasetError
-from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 from rgbt_models.train.pool import CONVERTED_KEY, POOL_FILE, Sample, save_shard, SHARD_PAIRS
 
 Pixel = TypeVar('Pixel', np.uint8, np.uint16)
 
-UNLABELED = 255
 GREY_SPAN_K = 40.0
-# Names of data sets, in lower case, for ours.
-DETECTION_ALIASES = {
-    **{name: name for name in DETECTION_CLASSES},
-    'people': 'person',  # M3FD; KAIST's groups of that name are ignored boxes
-    'pedestrian': 'person',
-    'bike': 'bicycle',
-}
-SEGMENTATION_ALIASES = {
-    **{name: name for name in SEGMENTATION_CLASSES},
-    'pedestrian': 'person',
-    'bike': 'bicycle',
-    'sidewalk': 'ground',
-    'terrain': 'ground',
-}
 
 
 def write_pool(
-    manifest: Manifest, out: Path, *, size_hw: tuple[int, int], skipped: Skipped
+    manifest: Manifest,
+    out: Path,
+    *,
+    size_hw: tuple[int, int],
+    skipped: Skipped,
+    is_mapped: bool = False,
 ) -> int:
     """Write a pool for training.
 
@@ -58,13 +48,16 @@ def write_pool(
         out: Folder to create.
         size_hw: Height and width of all images, px; others are scaled to fit and padded.
         skipped: Receives pairs that cannot be used.
+        is_mapped: Bring the labels to this project's classes instead of keeping their own.
 
     Returns:
         Pairs written.
 
     Raises:
-        DatasetError: If ``out`` exists and is not empty, or no pair can be used.
+        DatasetError: If ``out`` exists and is not empty, no pair can be used, or the classes
+            have no names.
     """
+    labels = map_classes(manifest) if is_mapped else keep_classes(manifest)
     check_empty(out)
     out.mkdir(parents=True, exist_ok=True)
     total, samples = 0, list[Sample]()
@@ -75,7 +68,7 @@ def write_pool(
         pair = try_load_pair(entry, skipped)
         if pair is None:
             continue
-        samples.append(to_sample(pair, manifest.segmentation_classes, size_hw=size_hw))
+        samples.append(to_sample(pair, labels, size_hw=size_hw))
         if len(samples) == SHARD_PAIRS:
             total += _flush(samples, out, total)
     total += _flush(samples, out, total)
@@ -86,19 +79,22 @@ def write_pool(
             f'expected at least one that is registered and can be read; the first reason: '
             f'{next(iter(skipped.reasons.values()), "no pair")}'
         )
-    about = {CONVERTED_KEY: manifest.name, 'size_hw': list(size_hw), 'pairs': total}
+    about = {
+        CONVERTED_KEY: manifest.name,
+        'size_hw': list(size_hw),
+        'pairs': total,
+        **labels.label_set.to_json(),
+    }
     (out / POOL_FILE).write_text(json.dumps(about) + '\n', encoding='utf-8')
     return total
 
 
-def to_sample(
-    pair: LoadedPair, segmentation_classes: tuple[str, ...], *, size_hw: tuple[int, int]
-) -> Sample:
-    """Bring a registered pair to one size, our classes and 0.01 K counts.
+def to_sample(pair: LoadedPair, labels: PoolLabels, *, size_hw: tuple[int, int]) -> Sample:
+    """Bring a registered pair to one size, the classes of a pool and 0.01 K counts.
 
     Args:
         pair: Registered; thermal is scaled to the RGB image.
-        segmentation_classes: Class names of its label map by id.
+        labels: Of the pool.
         size_hw: Size wanted; what the image does not fill is unlabeled and ignored.
     """
     height, width = size_hw
@@ -107,15 +103,17 @@ def to_sample(
     inner_hw = (min(height, round(h * scale)), min(width, round(w * scale)))
     counts = thermal_counts(pair.thermal)
     label_map = np.full((h, w), UNLABELED, np.uint8)
-    if pair.label_map is not None:
-        label_map = _class_table(segmentation_classes)[pair.label_map]
-    boxes, class_ids, ignore = _objects(pair.boxes, (h, w), scale, inner_hw, size_hw)
-    labels = np.full(size_hw, UNLABELED, np.uint8)
-    labels[: inner_hw[0], : inner_hw[1]] = _resized(label_map, inner_hw, cv2.INTER_NEAREST)
+    if labels.has_masks and pair.mask is not None:
+        label_map = pair.mask.astype(np.uint8)  # ids of MASK_CLASSES
+    elif pair.label_map is not None and not labels.has_masks:
+        label_map = labels.pixel_ids[pair.label_map]
+    boxes, class_ids, ignore = _objects(pair.boxes, labels, scale, (h, w), inner_hw, size_hw)
+    fitted = np.full(size_hw, UNLABELED, np.uint8)
+    fitted[: inner_hw[0], : inner_hw[1]] = _resized(label_map, inner_hw, cv2.INTER_NEAREST)
     return Sample(
         rgb=_padded(_resized(pair.rgb, inner_hw, cv2.INTER_AREA), size_hw),
         thermal=_padded(_resized(counts, inner_hw, cv2.INTER_LINEAR), size_hw),
-        label_map=labels,
+        label_map=fitted,
         boxes_xyxy=boxes,
         class_ids=class_ids,
         ignore=ignore,
@@ -132,20 +130,21 @@ def thermal_counts(thermal: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[n
 
 
 def _objects(
-    labels: tuple[BoxLabel, ...] | None,
-    source_hw: tuple[int, int],
+    given: tuple[BoxLabel, ...] | None,
+    labels: PoolLabels,
     scale: float,
+    source_hw: tuple[int, int],
     inner_hw: tuple[int, int],
     size_hw: tuple[int, int],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
     """Return boxes, class ids and ignore of a sample; unknown ground is one ignored box."""
-    if labels is None:
+    if given is None:
         h, w = source_hw
-        labels = (BoxLabel(box_xyxy=(0.0, 0.0, w, h), class_name='', ignore=True),)
-    boxes = [[value * scale for value in label.box_xyxy] for label in labels]
-    known = [DETECTION_ALIASES.get(label.class_name.lower()) for label in labels]
-    ids = [0 if name is None else DETECTION_CLASSES.index(name) for name in known]
-    ignore = [label.ignore or name is None for label, name in zip(labels, known, strict=True)]
+        given = (BoxLabel(box_xyxy=(0.0, 0.0, w, h), class_name='', ignore=True),)
+    boxes = [[value * scale for value in label.box_xyxy] for label in given]
+    known = [labels.box_id(label.class_name) for label in given]
+    ids = [class_id or 0 for class_id in known]
+    ignore = [label.ignore or name is None for label, name in zip(given, known, strict=True)]
     height, width = size_hw
     for pad in ([0, inner_hw[0], width, height], [inner_hw[1], 0, width, height]):
         if pad[0] < pad[2] and pad[1] < pad[3]:
@@ -157,15 +156,6 @@ def _objects(
         np.array(ids, np.int64),
         np.array(ignore, np.bool_),
     )
-
-
-def _class_table(names: tuple[str, ...]) -> NDArray[np.uint8]:
-    table = np.full(256, UNLABELED, np.uint8)
-    for index, name in enumerate(names):
-        ours = SEGMENTATION_ALIASES.get(name.lower())
-        if ours is not None:
-            table[index] = SEGMENTATION_CLASSES.index(ours)
-    return table
 
 
 def _resized(image: NDArray[Pixel], size_hw: tuple[int, int], how: int) -> NDArray[Pixel]:

@@ -44,20 +44,15 @@ class Matches:
 class MatchingHead(nn.Module):
     """Brings the tokens of both modalities into one space and compares all with all."""
 
-    def __init__(self, *, dim: int, fine_channels: int | None = None) -> None:
+    def __init__(self, *, dim: int) -> None:
         """Build the head; it starts as the plain comparison of the encoder's tokens.
 
         Args:
             dim: Width of the encoder's tokens.
-            fine_channels: Channels of the finer features, None = no fine refinement.
         """
         super().__init__()
         self.projection = nn.Linear(dim, dim, bias=False)
         nn.init.eye_(self.projection.weight)
-        self.fine_projection: nn.Conv2d | None = None
-        if fine_channels is not None:
-            self.fine_projection = nn.Conv2d(fine_channels, fine_channels, 1, bias=False)
-            nn.init.dirac_(self.fine_projection.weight)
 
     def forward(self, rgb: Tensor, thermal: Tensor) -> Tensor:
         """Compare every RGB token with every thermal token.
@@ -73,16 +68,6 @@ class MatchingHead(nn.Module):
             self.projection(rgb.flatten(2).transpose(1, 2)),
             self.projection(thermal.flatten(2).transpose(1, 2)),
         )
-
-    def project_fine(self, features: Tensor) -> Tensor:
-        """Map finer features (b, c, h, w) to those that are compared; same size.
-
-        Without ``fine_channels`` they are compared as they are.
-        """
-        if self.fine_projection is None:
-            return features
-        projected: Tensor = self.fine_projection(features)
-        return projected
 
 
 def similarity_logits(
@@ -208,7 +193,9 @@ def fine_offsets(
     wanted = functional.normalize(wanted, dim=-1)
     window = functional.normalize(window, dim=-1)
     weights = ((window * wanted[:, None]).sum(-1) / temperature).softmax(dim=-1)
-    return weights @ offsets
+    return (weights[..., None] * offsets).sum(
+        dim=1
+    )  # a product would be cut to bfloat16 by autocast
 
 
 @torch.no_grad()

@@ -81,10 +81,19 @@ def error_auc(
 class MatchingScorer:
     """Collects matches of pairs with known homographies."""
 
-    def __init__(self, *, max_error_px: float = MAX_ERROR_PX) -> None:
-        """Estimate homographies with inliers up to ``max_error_px``."""
+    def __init__(
+        self, *, max_error_px: float = MAX_ERROR_PX, precision_px: Sequence[float] = ()
+    ) -> None:
+        """Start without pairs.
+
+        Args:
+            max_error_px: Largest distance of an inlier of the estimated homographies.
+            precision_px: Further distances, beside half a token, up to which a match is right.
+        """
         self._max_error_px = max_error_px
-        self._precisions: list[float] = []
+        self._precisions: dict[float, list[float]] = {
+            px: [] for px in (PRECISION_THRESHOLD_PX, *precision_px)
+        }
         self._errors: list[float] = []
         self._num_matches = 0
 
@@ -96,8 +105,11 @@ class MatchingScorer:
         thermal_hw: tuple[int, int],
     ) -> None:
         """Add one pair; without enough matches its corner error is infinite."""
-        precision = matching_precision(rgb_xy, thermal_xy, homography_thermal_to_rgb)
-        self._precisions.append(0.0 if precision is None else precision)
+        for px, precisions in self._precisions.items():
+            precision = matching_precision(
+                rgb_xy, thermal_xy, homography_thermal_to_rgb, threshold_px=px
+            )
+            precisions.append(0.0 if precision is None else precision)
         self._num_matches += len(rgb_xy)
         try:
             found = estimate_homography(rgb_xy, thermal_xy, max_error_px=self._max_error_px)
@@ -109,12 +121,23 @@ class MatchingScorer:
         )
 
     def compute(self) -> dict[str, float | None]:
-        """Return precision, matches per pair, share of pairs registered, and the three AUC."""
+        """Return precision, matches per pair, share of pairs registered, and the three AUC.
+
+        ``precision`` is at half a token, ``precision@16px`` and so on at the further distances;
+        a pair without a match counts as 0 in all of them.
+        """
         num_pairs = len(self._errors)
         areas = error_auc(self._errors) if num_pairs else {}
         return {
-            'precision': float(np.mean(self._precisions)) if num_pairs else None,
+            **{
+                _precision_name(px): float(np.mean(values)) if num_pairs else None
+                for px, values in self._precisions.items()
+            },
             'matches_per_pair': self._num_matches / num_pairs if num_pairs else None,
             'registered': float(np.isfinite(self._errors).mean()) if num_pairs else None,
             **{f'AUC@{px:g}px': areas.get(px) for px in CORNER_THRESHOLDS_PX},
         }
+
+
+def _precision_name(px: float) -> str:
+    return 'precision' if px == PRECISION_THRESHOLD_PX else f'precision@{px:g}px'

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from safetensors.torch import save
 import timm
 import torch
 from torch import nn, Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
+from rgbt_models.errors import PretrainError
 from rgbt_models.pretrain.config import PretrainConfig
 from rgbt_models.pretrain.mae import build_autoencoder
 from rgbt_models.pretrain.patches import TimmTokenEncoder
@@ -26,7 +27,10 @@ from rgbt_models.train.batches import open_sampler, prefetch, standardise_images
 from rgbt_models.train.init_encoder import load_encoder
 from rgbt_models.train.learner import Learner, LossTerms
 from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
+from rgbt_models.train.origin import describe_origin
 from rgbt_models.train.pool import Sample, SamplePool
+from rgbt_models.train.sharding import whole
+from rgbt_models.weights import save_tensors
 
 ADAPTER_NAME = 'adapter.safetensors'
 MAX_ASPECT = 4.0 / 3.0  # of a crop, either way
@@ -65,7 +69,8 @@ def pretrain(config: PretrainConfig, *, pool_dir: Path, place: RunPlace) -> Trai
     seed = (config.seed, fabric.global_rank)
     pool, rng, drawn = open_sampler(pool_dir, seed, loop.sampler_state)
     batches = iterate_pairs(pool, rng, config, drawn=drawn)
-    return loop.run(batches, lambda: {'pool_pairs_read': len(pool)})
+    about = describe_origin(config.init_from, pool_dir)
+    return loop.run(batches, lambda: {'pool_pairs_read': len(pool), **about})
 
 
 def build_task(config: PretrainConfig) -> PretrainTask:
@@ -123,15 +128,26 @@ class PretrainLearner(Learner[DrawnPairs]):
         """Tell the method."""
         self._task.finish_step(dict(losses), step)
 
-    def save(self, path: Path) -> None:
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Refuse methods that look into the parameters.
+
+        Raises:
+            PretrainError: If the method is UNIV.
+        """
+        del mesh
+        if isinstance(self._task, UnivTask):
+            raise PretrainError(
+                "method is 'univ' with the strategy 'fsdp'; expected whole parameters, for the "
+                "teacher and the adapter read them; use the strategy 'ddp'"
+            )
+
+    def save(self, path: Path, *, is_writer: bool) -> None:
         """Write the encoder, and the adapter where one is trained."""
-        tensors = {
-            name: value.detach().cpu().contiguous().clone()
-            for name, value in self._task.encoder_state().items()
-        }
-        draft = path.with_name(f'{path.name}.partial')
-        draft.write_bytes(save(tensors))
-        draft.replace(path)
+        state = {name: whole(value) for name, value in self._task.encoder_state().items()}
+        if not is_writer:
+            return
+        # Copies: safetensors refuses two names for one memory.
+        save_tensors({name: value.clone() for name, value in state.items()}, path)
         if isinstance(self._task, UnivTask) and self._task.adapter is not None:
             self._task.save_adapter(path.with_name(ADAPTER_NAME))
 

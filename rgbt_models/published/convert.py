@@ -12,7 +12,6 @@ from torch import Tensor
 
 from rgbt_models.card import CARD_FILE, hash_file, WEIGHTS_FILE
 from rgbt_models.errors import WeightsError
-from rgbt_models.published.card import IMAGENET_MEAN, IMAGENET_STD, PublishedCard
 from rgbt_models.published.checkpoint_file import read_checkpoint
 from rgbt_models.published.layouts import (
     detect_layout,
@@ -22,6 +21,7 @@ from rgbt_models.published.layouts import (
     read_num_classes,
     rename,
 )
+from rgbt_models.published_card import IMAGENET_MEAN, IMAGENET_STD, PublishedCard
 
 SALIENCY_CLASSES = ('background', 'saliency')
 LICENCE = (

@@ -15,10 +15,10 @@ from torch import nn, Tensor
 
 from rgbt_models.card import verify_file
 from rgbt_models.errors import CardError, WeightsError
-from rgbt_models.published.card import load_published_card, PublishedCard
 from rgbt_models.published.layers import concat_modalities
 from rgbt_models.published.mask_rcnn import Instances, MaskRCNN
 from rgbt_models.published.upernet import UPerNet
+from rgbt_models.published_card import load_published_card, PublishedCard
 from rgbt_models.vit import beit_base, SiameseViT, vitdet_base, ViTEncoder
 from rgbt_models.weights import load_weights
 

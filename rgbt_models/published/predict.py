@@ -17,10 +17,10 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from rgbt_models.errors import EncoderError
-from rgbt_models.published.card import PublishedCard
 from rgbt_models.published.mask_rcnn import Instances
 from rgbt_models.published.models import PublishedDetector, PublishedSegmenter
 from rgbt_models.published.sliding import segment_by_windows, STEP_PX, WINDOW_PX
+from rgbt_models.published_card import PublishedCard
 
 LONGEST_SIDE_PX = 2560  # of the image that segmentation slides over
 ByteImage = NDArray[np.uint8]

@@ -4,6 +4,10 @@
 Real thermal cameras differ far more in tone mapping than in optics, so the tone curve is drawn
 afresh for every sample. Half the samples get a heavy sensor, half a light one: all heavy is
 worse on real pairs. Source: ours.
+
+The geometry is torchvision's (transforms.v2) with parameters drawn here, from the generator whose
+state a checkpoint keeps. Windows are whole pixels: height and width differ in scale by half a
+pixel of the window at most. The sensors stay NumPy and OpenCV, for they work on counts, in float.
 """
 
 from __future__ import annotations
@@ -14,6 +18,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from rgbt_models.tlinear import COUNTS_PER_K
 from rgbt_models.train.pool import Sample
@@ -21,6 +29,7 @@ from rgbt_models.train.pool import Sample
 FloatImage = NDArray[np.float32]
 
 MIN_VISIBLE_PART = 0.35  # of a box cut by the crop; less is ignored
+MIN_KEPT_PART = 0.05  # of a box cut by the crop; less is dropped
 MIN_BOX_HEIGHT_PX = 8.0
 NOISE_FIELD_CELLS_PX = (4, 8, 16, 40)
 BORDER_LABEL = 255
@@ -73,6 +82,23 @@ def augment(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A window of the source, and the part of the target that it fills.
+
+    Attributes:
+        source_yxhw: Top, left, height and width of the window, within the source, px.
+        target_yxhw: Where it goes, within the target, px; around it is border.
+        size_hw: The target, px.
+        flip: Mirror the target, left to right.
+    """
+
+    source_yxhw: tuple[int, int, int, int]
+    target_yxhw: tuple[int, int, int, int]
+    size_hw: tuple[int, int]
+    flip: bool
+
+
 def crop_zoom_flip(
     sample: Sample, rng: Generator, *, size_hw: tuple[int, int], config: AugmentConfig
 ) -> Sample:
@@ -81,32 +107,46 @@ def crop_zoom_flip(
     source_h, source_w = sample.thermal.shape
     zoom = np.exp(rng.uniform(np.log(config.min_zoom), np.log(config.max_zoom)))
     scale = float(zoom * max(h / source_h, w / source_w))
-    x = rng.uniform(min(0.0, w - source_w * scale), max(0.0, w - source_w * scale))
-    y = rng.uniform(min(0.0, h - source_h * scale), max(0.0, h - source_h * scale))
-    flip = bool(rng.random() < 0.5)
-    matrix = np.array([[scale, 0, x + 0.5 * scale - 0.5], [0, scale, y + 0.5 * scale - 0.5]])
-    if flip:
-        matrix = np.array([[-1, 0, w - 1], [0, 1, 0], [0, 0, 1]]) @ np.vstack([matrix, [0, 0, 1]])
-        matrix = matrix[:2]
-    rgb, thermal = sample.rgb, sample.thermal.astype(np.float32)
-    if scale < 0.9:  # low-pass before shrinking
-        sigma = 0.35 / scale
-        rgb = cv2.GaussianBlur(rgb, (0, 0), sigma)
-        thermal = cv2.GaussianBlur(thermal, (0, 0), sigma)
-    warp = {'M': matrix, 'dsize': (w, h), 'borderMode': cv2.BORDER_REPLICATE}
-    boxes, keep, cut = _move_boxes(sample.boxes_xyxy, scale, (x, y), flip=flip, size_hw=size_hw)
+    left, width, target_left, target_width = _draw_window(rng, source_w, w, scale)
+    top, height, target_top, target_height = _draw_window(rng, source_h, h, scale)
+    view = View(
+        source_yxhw=(top, left, height, width),
+        target_yxhw=(target_top, target_left, target_height, target_width),
+        size_hw=size_hw,
+        flip=bool(rng.random() < 0.5),
+    )
+    return take_view(sample, view)
+
+
+def take_view(sample: Sample, view: View) -> Sample:
+    """Cut one window from everything a sample has.
+
+    Images are resized bilinearly with a low-pass where they shrink, and repeat their edge at a
+    border; label maps take the nearest pixel, and 255 at a border. Boxes are clipped; one of
+    which less than a twentieth is left is dropped, one of which less than ``MIN_VISIBLE_PART``
+    or less than ``MIN_BOX_HEIGHT_PX`` is left is to be ignored.
+    """
+    rgb = tv_tensors.Image(torch.from_numpy(sample.rgb).permute(2, 0, 1))
+    thermal = tv_tensors.Image(torch.from_numpy(sample.thermal.astype(np.float32))[None])
+    label_map = tv_tensors.Mask(torch.from_numpy(sample.label_map)[None])
+    boxes = tv_tensors.BoundingBoxes(
+        torch.from_numpy(np.array(sample.boxes_xyxy, np.float32)),
+        format='XYXY',
+        canvas_size=sample.thermal.shape,
+    )
+    clipped = F.clamp_bounding_boxes(_move(boxes, view)).numpy()
+    visible = _area(clipped) / np.maximum(_area(sample.boxes_xyxy) * _enlargement(view), 1e-6)
+    is_cut = (visible < MIN_VISIBLE_PART) | (clipped[:, 3] - clipped[:, 1] < MIN_BOX_HEIGHT_PX)
+    keep = visible > MIN_KEPT_PART
+    counts = _move(thermal, view)[0].round_().clamp_(0, 65535).numpy()
     return replace(
         sample,
-        rgb=cv2.warpAffine(rgb, flags=cv2.INTER_LINEAR, **warp),
-        thermal=np.clip(cv2.warpAffine(thermal, flags=cv2.INTER_LINEAR, **warp), 0, 65535).astype(
-            np.uint16
-        ),
-        label_map=cv2.warpAffine(
-            sample.label_map, matrix, (w, h), flags=cv2.INTER_NEAREST, borderValue=BORDER_LABEL
-        ),
-        boxes_xyxy=boxes[keep],
+        rgb=np.ascontiguousarray(_move(rgb, view).permute(1, 2, 0).numpy()),
+        thermal=counts.astype(np.uint16),
+        label_map=_move(label_map, view)[0].numpy(),
+        boxes_xyxy=clipped[keep],
         class_ids=sample.class_ids[keep],
-        ignore=(sample.ignore | cut)[keep],
+        ignore=(sample.ignore | is_cut)[keep],
     )
 
 
@@ -194,25 +234,46 @@ def noise_field(rng: Generator, height: int, width: int) -> FloatImage:
     return field
 
 
-def _move_boxes(
-    boxes_xyxy: NDArray[np.float32],
-    scale: float,
-    offset_xy: tuple[float, float],
-    *,
-    flip: bool,
-    size_hw: tuple[int, int],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return moved boxes, which to keep, and which the crop made unfit as examples."""
-    h, w = size_hw
-    moved = boxes_xyxy * scale + np.array([*offset_xy, *offset_xy], np.float32)
-    if flip:
-        moved = np.stack([w - moved[:, 2], moved[:, 1], w - moved[:, 0], moved[:, 3]], axis=1)
-    area = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1])
-    clipped = np.clip(moved, 0, np.array([w, h, w, h])).astype(np.float32)
-    sides = clipped[:, 2:] - clipped[:, :2]
-    visible = sides.prod(axis=1) / np.maximum(area, 1e-6)
-    cut = (visible < MIN_VISIBLE_PART) | (sides[:, 1] < MIN_BOX_HEIGHT_PX)
-    return clipped, visible > 0.05, cut
+def _draw_window(
+    rng: Generator, source: int, target: int, scale: float
+) -> tuple[int, int, int, int]:
+    """Draw start and length in the source, start and length in the target, of one axis, px."""
+    if source * scale >= target:
+        length = min(max(round(target / scale), 1), source)
+        return int(rng.integers(source - length + 1)), length, 0, target
+    length = min(max(round(source * scale), 1), target)
+    return 0, source, int(rng.integers(target - length + 1)), length
+
+
+def _move(part: torch.Tensor, view: View) -> torch.Tensor:
+    """Bring an image, a mask or boxes, by its type, from the source to the target."""
+    top, left, height, width = view.target_yxhw
+    is_label = isinstance(part, tv_tensors.Mask)
+    moved = F.resized_crop(
+        part,
+        *view.source_yxhw,
+        size=[height, width],
+        interpolation=InterpolationMode.NEAREST_EXACT if is_label else InterpolationMode.BILINEAR,
+        antialias=True,
+    )
+    border = [left, top, view.size_hw[1] - left - width, view.size_hw[0] - top - height]
+    if any(border):
+        is_image = isinstance(part, tv_tensors.Image)
+        moved = F.pad(
+            moved, border, fill=BORDER_LABEL, padding_mode='edge' if is_image else 'constant'
+        )
+    return torch.as_tensor(F.horizontal_flip(moved) if view.flip else moved)
+
+
+def _enlargement(view: View) -> float:
+    """Return the area of the target per area of the source."""
+    (*_, height, width), (*_, target_height, target_width) = view.source_yxhw, view.target_yxhw
+    return target_height / height * target_width / width
+
+
+def _area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
 def _shift(image: FloatImage, xy: NDArray[np.float64]) -> FloatImage:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints from which a run goes on exactly: safetensors and JSON, whole or not there at all.
 
-A checkpoint is a folder. It is written under another name and renamed when it is complete, so a
-run killed at any moment leaves either this checkpoint or the one before it.
+A checkpoint is a folder. Its tensors are whole, also where processes share them (FSDP). It is
+written under another name and renamed when it is complete, so a run killed at any moment leaves
+either this checkpoint or the one before it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import nn, Tensor
 
 from rgbt_models.errors import DatasetError, WeightsError
+from rgbt_models.train.sharding import split_like, whole, whole_state
 
 CHECKPOINT_FORMAT = 1
 KEPT = 2  # newest checkpoints of a run that stay on disk
@@ -60,15 +62,16 @@ def save_checkpoint(
     """
     target = folder / f'checkpoint_{shared["step"]:09d}'
     draft = target.with_name(f'{target.name}.partial')
+    tensors = {
+        f'{part}.{name}': value
+        for part, module in parts.modules.items()
+        for name, value in whole_state(module).items()
+    }
+    tensors.update(_optimiser_tensors(parts))
     if fabric.is_global_zero:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        tensors = {
-            f'{part}.{name}': value
-            for part, module in parts.modules.items()
-            for name, value in module.state_dict().items()
-        }
-        _write(draft / _TENSORS, save(_on_cpu({**tensors, **_optimiser_tensors(parts)})))
+        _write(draft / _TENSORS, save(_on_cpu(tensors)))
         state = {'format': CHECKPOINT_FORMAT, 'processes': fabric.world_size, **shared}
         _write(draft / _STATE, json.dumps(state, indent=2).encode())
     fabric.barrier()
@@ -124,8 +127,9 @@ def load_checkpoint(fabric: Fabric, checkpoint: Path, parts: TrainingParts) -> d
         )
     tensors = _read_tensors(checkpoint / _TENSORS)
     for part, module in parts.modules.items():
-        prefix = f'{part}.'
+        prefix, wanted = f'{part}.', module.state_dict()
         found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        found = {k: split_like(v, wanted.get(k, v)) for k, v in found.items()}
         try:
             module.load_state_dict(found, strict=True)
         except RuntimeError as error:
@@ -146,7 +150,7 @@ def load_checkpoint(fabric: Fabric, checkpoint: Path, parts: TrainingParts) -> d
 def _optimiser_tensors(parts: TrainingParts) -> dict[str, Tensor]:
     state = parts.optimiser.state_dict()['state']
     return {
-        f'optimiser.{index}.{name}': value
+        f'optimiser.{index}.{name}': whole(value)
         for index, values in state.items()
         for name, value in values.items()
     }
@@ -160,6 +164,7 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tens
             continue
         _, index, name = key.split('.', 2)
         parameter = parameters[int(index)]
+        value = split_like(value, parameter)  # noqa: PLW2901
         if value.shape == parameter.shape:  # in the same memory order, so that sums round alike
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)  # noqa: PLW2901
         state.setdefault(int(index), {})[name] = value

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rgbt_models.errors import DatasetError
-from rgbt_models.label_sets import SEGMENTATION_CLASSES
+from rgbt_models.label_sets import DETECTION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.train.augment import AugmentConfig
 from rgbt_models.train.balance import BalanceConfig
@@ -34,8 +34,11 @@ class TrainConfig(RunSettings):
         ema_decay: Decay of the averaged weights, which are the ones kept; 0 = no averaging.
         modality_dropout: Final probability that one camera is taken away, half for each.
         dropout_start: Part of the run without modality dropout, which then ramps in.
-        segmentation_weights: Weight of each segmentation class in the loss.
+        segmentation_weights: Weight of each segmentation class in the loss; empty = those of
+            ``rgbt_models.train.tasks`` for the classes of the package, 1 for others.
+        salient_classes: Segmentation classes that are salient in a pool without saliency masks.
         augment: Strength of the augmentation.
+        fine_matching: Refine matches at a quarter of a token's side; task matching only.
         is_balanced: Whether the terms of ``balance`` are added.
         balance: Terms that balance the cameras (ours, on MDACL's ideas); training only.
         rgb_mean: Written to the card.
@@ -56,8 +59,10 @@ class TrainConfig(RunSettings):
     ema_decay: float = 0.998
     modality_dropout: float = 0.2
     dropout_start: float = 0.15
-    segmentation_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 1.5, 3.0)
+    segmentation_weights: tuple[float, ...] = ()
+    salient_classes: tuple[str, ...] = DETECTION_CLASSES
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    fine_matching: bool = True
     is_balanced: bool = False
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     rgb_mean: tuple[float, float, float] = (0.40, 0.40, 0.40)
@@ -88,10 +93,10 @@ class TrainConfig(RunSettings):
                 f'size_hws is {self.size_hws}; expected (height, width) pairs of positive '
                 f'multiples of 16; correct the training file'
             )
-        if len(self.segmentation_weights) != len(SEGMENTATION_CLASSES):
+        if not all(weight > 0 for weight in self.segmentation_weights):
             raise DatasetError(
-                f'segmentation_weights has {len(self.segmentation_weights)} values; expected '
-                f'{len(SEGMENTATION_CLASSES)}, one per class; correct the training file'
+                f'segmentation_weights are {self.segmentation_weights}; expected values above 0; '
+                f'correct the training file'
             )
         if len(self.rgb_mean) != 3 or len(self.rgb_std) != 3:
             raise DatasetError(

@@ -14,12 +14,14 @@ from torch import nn, Tensor
 from rgbt_models.errors import WeightsError
 from rgbt_models.vit.positions import resize_positions
 
+CONVERTED_PREFIX = 'encoder.'
 MAX_PREFIX = 10  # class, distillation and register tokens that have position rows
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
     """Load an encoder strictly; names with or without the encoder's own prefix 'vit.'.
 
+    Of a converted checkpoint (``rgbt convert checkpoint``) the tensors below 'encoder.' are taken.
     A position embedding of another square grid is resized, class and register rows kept.
 
     Args:
@@ -34,9 +36,15 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(
-            f"cannot read encoder '{path}' ({error}); expected safetensors as rgbt pretrain "
-            f'writes them; correct init_from'
+            f"cannot read encoder '{path}' ({error}); expected safetensors as rgbt pretrain or "
+            f'rgbt convert checkpoint writes them; correct init_from'
         ) from error
+    converted = {
+        name.removeprefix(CONVERTED_PREFIX): value
+        for name, value in found.items()
+        if name.startswith(CONVERTED_PREFIX)
+    }
+    found = converted or found
     wanted = encoder.state_dict()
     prefix = 'vit.'
     if all(name.startswith(prefix) for name in wanted):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from torch import nn, Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -58,8 +59,15 @@ class Learner(ABC, Generic[Batch]):
         """
 
     @abstractmethod
-    def save(self, path: Path) -> None:
-        """Write the weights that the run is for."""
+    def save(self, path: Path, *, is_writer: bool) -> None:
+        """Write the weights that the run is for; all processes call this, one writes."""
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Follow the sharding of ``model`` over the processes of ``mesh``.
+
+        Raises:
+            DatasetError: If something that this learner does needs whole parameters.
+        """
 
     def finish_backward(self) -> None:
         """Follow the backward passes of a step, before gradients are clipped and used."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop that training and pretraining share, on Lightning Fabric.
 
-One process per CPU core or GPU; gradients meet in DistributedDataParallel, also under torchrun.
+One process per CPU core or GPU, also under torchrun; gradients meet in DistributedDataParallel,
+or parameters are sharded (FSDP).
 The loop owns steps, rates, accumulation, clipping, logs and checkpoints; a ``Learner`` owns the
 network and its losses. A run that was killed goes on from its newest checkpoint as if nothing had
 happened: on the CPU to the same weights, bit by bit.
@@ -19,6 +20,8 @@ import time
 from typing import Any, Generic
 
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.strategies.strategy import Strategy
 import torch
 from torch import nn, Tensor
 
@@ -34,10 +37,12 @@ from rgbt_models.train.learner import Batch, Learner
 from rgbt_models.train.run_log import LOG_NAME, RunLog, StepReport
 from rgbt_models.train.schedule import decay_factor, parameter_groups, rate_factor, set_rates
 from rgbt_models.train.settings import RunSettings
+from rgbt_models.train.sharding import MESH_AXIS, sharding_strategy
 
 LOG_EVERY = 20
 WEIGHTS_NAME = 'weights.safetensors'
 RUN_NAME = 'run.json'
+STRATEGIES = ('ddp', 'fsdp')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,7 @@ class RunPlace:
         devices: Processes of a machine, one per core or GPU; more than one needs a command-line
             start.
         nodes: Machines; more than one needs torchrun on each.
+        strategy: 'ddp' = every process holds the whole network, 'fsdp' = each a part of it.
         resume: Go on from the newest checkpoint of ``folder``, if it has one.
         on_step: Called after every step in the first process, None = nobody watches.
     """
@@ -68,8 +74,21 @@ class RunPlace:
     accelerator: str = 'cpu'
     devices: int = 1
     nodes: int = 1
+    strategy: str = 'ddp'
     resume: bool = False
     on_step: Callable[[StepReport], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the strategy.
+
+        Raises:
+            DatasetError: If there is none of that name.
+        """
+        if self.strategy not in STRATEGIES:
+            raise DatasetError(
+                f"strategy is '{self.strategy}'; expected one of {', '.join(STRATEGIES)}; name "
+                f'another'
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,11 +104,15 @@ class _Progress:
 
 def launch(config: RunSettings, place: RunPlace) -> Fabric:
     """Start the processes of a run; each seeds its generators."""
+    num_processes = place.devices * place.nodes
+    strategy: str | Strategy = 'ddp' if num_processes > 1 else 'auto'
+    if place.strategy == 'fsdp':
+        strategy = sharding_strategy(num_processes)
     fabric = Fabric(
         accelerator=place.accelerator,
         devices=place.devices,
         num_nodes=place.nodes,
-        strategy='ddp' if place.devices * place.nodes > 1 else 'auto',
+        strategy=strategy,
         precision=config.precision,  # type: ignore[arg-type]  # a Literal there, text in YAML
     )
     fabric.launch()
@@ -133,13 +156,22 @@ class TrainingLoop(Generic[Batch]):
             WeightsError: If it does not fit the network.
         """
         self._fabric, self._learner, self._config, self._place = fabric, learner, config, place
+        strategy = fabric.strategy
+        self._wrapped: Any = None
+        self._optimiser: Any = None
+        if isinstance(strategy, ModelParallelStrategy):  # replaces what the optimiser is given
+            learner.shard(strategy.device_mesh[MESH_AXIS])
+            self._wrapped = fabric.setup_module(learner.model)
         groups = parameter_groups(
             learner.model, config.weight_decay, layer_decay=config.layer_decay
         )
         for module in learner.extra_modules.values():
             groups += parameter_groups(module, config.weight_decay)
         optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
-        self._wrapped, self._optimiser = fabric.setup(learner.model, optimiser)
+        if self._wrapped is not None:
+            self._optimiser = fabric.setup_optimizers(optimiser)
+        else:
+            self._wrapped, self._optimiser = fabric.setup(learner.model, optimiser)
         self._parts = TrainingParts(
             modules={'model': learner.model, **learner.extra_modules}, optimiser=optimiser
         )
@@ -182,9 +214,9 @@ class TrainingLoop(Generic[Batch]):
             seconds=round(time.monotonic() - start, 1),
             final_loss=float(self._done.total_loss),
         )
+        self._learner.save(folder / WEIGHTS_NAME, is_writer=fabric.is_global_zero)
         if log is not None:
             log.close()
-            self._learner.save(folder / WEIGHTS_NAME)
             self._describe(run, describe())
         fabric.barrier()
         return run
@@ -278,8 +310,8 @@ class TrainingLoop(Generic[Batch]):
         }
         own = {'sampler': done.sampler}
         save_checkpoint(self._fabric, self._place.folder, self._parts, shared=shared, own=own)
-        if self._fabric.is_global_zero:
-            self._learner.save(self._place.folder / WEIGHTS_NAME)
+        path = self._place.folder / WEIGHTS_NAME
+        self._learner.save(path, is_writer=self._fabric.is_global_zero)
 
     def _restore(self, checkpoint: Path) -> None:
         state = read_state(checkpoint)
@@ -303,6 +335,7 @@ class TrainingLoop(Generic[Batch]):
         content = {
             **asdict(run),
             'processes': self._fabric.world_size,
+            'strategy': self._place.strategy,
             'accelerator': self._fabric.device.type,
             **description,
             'config': _as_json(self._config),

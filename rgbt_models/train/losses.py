@@ -57,19 +57,36 @@ def compute_losses(
     """Compare the outputs of ``RGBTModel`` with ground truth.
 
     Args:
-        outputs: Graph outputs for b images.
+        outputs: Graph outputs for b images; a head without classes has losses of 0.
         targets: One per image.
         label_maps: (b, h, w) uint8 at input size, 255 = unlabeled.
         class_weights: (k,) weight of each segmentation class.
     """
     size_hw = (label_maps.shape[1], label_maps.shape[2])
-    classification, box = detection_loss(
-        outputs['class_logits'].float(), outputs['boxes_xyxy'], targets, size_hw=size_hw
-    )
+    logits = outputs['class_logits'].float()
+    classification = box = logits.sum()  # 0 of no classes
+    if logits.shape[2]:
+        classification, box = detection_loss(
+            logits, outputs['boxes_xyxy'], targets, size_hw=size_hw
+        )
+    segmentation = segmentation_loss(outputs['segmentation_logits'], label_maps, class_weights)
+    return Losses(classification=classification, box=box, segmentation=segmentation)
+
+
+def segmentation_loss(logits: Tensor, label_maps: Tensor, class_weights: Tensor) -> Tensor:
+    """Return the weighted cross-entropy of labeled pixels, a scalar; 0 where there are none.
+
+    Args:
+        logits: (b, k, h/4, w/4).
+        label_maps: (b, h, w) uint8, 255 = unlabeled.
+        class_weights: (k,).
+    """
+    if not logits.shape[1]:
+        return logits.sum()
     # Logits sit at the centres of 4x4 cells; pixel (2, 2) is next to that centre.
     labels = label_maps[:, 2::4, 2::4].long()
     segmentation = functional.cross_entropy(
-        outputs['segmentation_logits'].float(),
+        logits.float(),
         labels,
         weight=class_weights,
         ignore_index=UNLABELED,
@@ -77,8 +94,7 @@ def compute_losses(
     )
     # The weighted mean, but 0 and not NaN where nothing is labeled.
     labeled_weight = class_weights[labels[labels != UNLABELED]].sum()
-    segmentation = segmentation / labeled_weight.clamp(min=1e-6)
-    return Losses(classification=classification, box=box, segmentation=segmentation)
+    return segmentation / labeled_weight.clamp(min=1e-6)
 
 
 def detection_loss(

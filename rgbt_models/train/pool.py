@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
 from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 
 SHARD_PAIRS = 64
@@ -192,8 +193,22 @@ def render_sample(seed: int, *, scale: float) -> Sample:
 
 def is_converted(folder: Path) -> bool:
     """Whether the pool of a folder was made from a data set, not rendered."""
-    path = folder / POOL_FILE
-    return path.is_file() and CONVERTED_KEY in json.loads(path.read_text(encoding='utf-8'))
+    return CONVERTED_KEY in _read_about(folder)
+
+
+def read_label_set(folder: Path) -> LabelSet:
+    """Return the classes that the labels of a pool name; that of a rendered pool is fixed.
+
+    Raises:
+        DatasetError: If the pool says something that is no label set.
+    """
+    about = _read_about(folder)
+    return parse_label_set(about) if CONVERTED_KEY in about else PACKAGE_LABEL_SET
+
+
+def read_origin(folder: Path) -> str:
+    """Return the name of the data set that a pool was made from, '' = it was rendered."""
+    return str(_read_about(folder).get(CONVERTED_KEY, ''))
 
 
 def save_shard(samples: Sequence[Sample], target: Path) -> None:
@@ -212,6 +227,20 @@ def save_shard(samples: Sequence[Sample], target: Path) -> None:
     np.save(partial_folder / 'objects.npy', np.array(rows, np.float32).reshape(-1, 7))
     np.save(partial_folder / 'is_night.npy', np.array([s.is_night for s in samples]))
     partial_folder.rename(target)  # atomic: a reader sees whole shards only
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    path = folder / POOL_FILE
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"cannot read '{path}' ({error}); expected the JSON that says what the pool is made "
+            f'of; write the pool again'
+        ) from error
+    return about if isinstance(about, dict) else {}
 
 
 def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:

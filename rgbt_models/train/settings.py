@@ -146,8 +146,9 @@ def _check_known(kind: type[Any], name: str, *, prefix: str) -> None:
 
 
 def _fits(value: Any, default: Any) -> bool:
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(_fits(item, default[0]) for item in value)
+    if isinstance(default, tuple):  # an empty one stands for numbers
+        like = default[0] if default else 0.0
+        return isinstance(value, tuple) and all(_fits(item, like) for item in value)
     if isinstance(default, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is type(default)

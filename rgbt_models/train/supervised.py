@@ -10,7 +10,10 @@ from pathlib import Path
 
 import torch
 from torch import nn, Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
+from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET
 from rgbt_models.train.balance import Balancer
 from rgbt_models.train.batches import iterate_batches, open_sampler, TrainBatch
 from rgbt_models.train.config import TrainConfig
@@ -18,8 +21,11 @@ from rgbt_models.train.init_encoder import load_encoder
 from rgbt_models.train.learner import Learner, LossTerms
 from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
 from rgbt_models.train.losses import BoxTargets
-from rgbt_models.train.tasks import build_task_model, find_task
-from rgbt_models.weights import save_weights
+from rgbt_models.train.origin import describe_origin
+from rgbt_models.train.pool import read_label_set
+from rgbt_models.train.sharding import own_part, shard, whole_state
+from rgbt_models.train.tasks import build_loss, build_task_model, check_labels
+from rgbt_models.weights import save_tensors
 
 DROPOUT_RAMP = 0.2  # of the run
 
@@ -33,31 +39,42 @@ def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
         place: Folder and processes of the run.
 
     Raises:
-        DatasetError: If the folder holds another run, or the pool is empty or lacks shards.
+        DatasetError: If the folder holds another run, the pool is empty or lacks shards or the
+            labels of the task, or the settings do not fit its classes.
         WeightsError: If the encoder to start from, or the checkpoint, does not fit.
     """
     check_place(place)
+    label_set = read_label_set(pool_dir)
+    check_labels(config.task, label_set, pool=str(pool_dir))
     fabric = launch(config, place)
-    learner = SupervisedLearner(config, device=fabric.device)
+    learner = SupervisedLearner(config, device=fabric.device, label_set=label_set)
     loop = TrainingLoop(fabric, learner, config, place)
     seed = (config.seed, fabric.global_rank)
     pool, rng, drawn = open_sampler(pool_dir, seed, loop.sampler_state)
     batches = iterate_batches(pool, rng, config, drawn=drawn)
-    return loop.run(batches, lambda: {'pool_pairs_read': len(pool)})
+    about = {**describe_origin(config.init_from, pool_dir), **label_set.to_json()}
+    return loop.run(batches, lambda: {'pool_pairs_read': len(pool), **about})
 
 
 class SupervisedLearner(Learner[TrainBatch]):
     """The model of a task, its loss, and its averaged weights."""
 
-    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
-        """Build the model.
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        device: torch.device,
+        label_set: LabelSet = PACKAGE_LABEL_SET,
+    ) -> None:
+        """Build the model for the classes of a pool.
 
         Raises:
+            DatasetError: If class weights or salient classes do not fit the pool.
             WeightsError: If the encoder to start from does not fit.
         """
         self._config, self._device = config, device
-        self._task = find_task(config.task)
-        model = build_task_model(config)
+        self._loss = build_loss(config, label_set, device=device)
+        model = build_task_model(config, label_set)
         if config.init_from:
             encoder = model.encoder
             assert isinstance(encoder, nn.Module)
@@ -65,7 +82,6 @@ class SupervisedLearner(Learner[TrainBatch]):
         self.model = model.to(memory_format=torch.channels_last)
         average = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
         self.average = average.to(device)
-        self._weights = torch.tensor(config.segmentation_weights, device=device)
         self._balancer: Balancer | None = None
         if config.is_balanced:  # after the copy, which is not to be watched
             self._balancer = Balancer(self.model, config.balance).to(device)
@@ -87,7 +103,7 @@ class SupervisedLearner(Learner[TrainBatch]):
         if self._balancer is not None:
             self._balancer.begin_step(progress)
         outputs = wrapped(batch.rgb, batch.thermal, available)
-        terms = self._task.loss(outputs, batch, self._weights)
+        terms = self._loss(outputs, batch)
         if self._balancer is None:
             return terms
         extra = self._balancer.extra_losses()
@@ -105,9 +121,24 @@ class SupervisedLearner(Learner[TrainBatch]):
         decay = min(self._config.ema_decay, (1 + step) / (10 + step))
         update_average(self.average, self.model, decay=decay)
 
-    def save(self, path: Path) -> None:
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Split the averaged weights as the model is split.
+
+        Raises:
+            DatasetError: If the run balances cameras.
+        """
+        if self._balancer is not None:
+            raise DatasetError(
+                "is_balanced is on with the strategy 'fsdp'; expected whole parameters, for the "
+                "balancer runs parts of the network on their own; use the strategy 'ddp'"
+            )
+        shard(self.average, mesh)
+
+    def save(self, path: Path, *, is_writer: bool) -> None:
         """Write the averaged weights."""
-        save_weights(self.average, path)
+        state = whole_state(self.average)
+        if is_writer:
+            save_tensors(state, path)
 
 
 def dropout_at(progress: float, config: TrainConfig) -> float:
@@ -130,7 +161,7 @@ def update_average(average: nn.Module, model: nn.Module, *, decay: float) -> Non
     """Move the averaged weights towards the model's; integer buffers are copied."""
     state = model.state_dict()
     for name, mean in average.state_dict().items():
-        value = state[name]
+        mean, value = own_part(mean), own_part(state[name])  # noqa: PLW2901
         if mean.is_floating_point():
             mean.lerp_(value.to(mean.dtype), 1.0 - decay)
         else:

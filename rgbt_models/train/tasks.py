@@ -2,30 +2,45 @@
 """What can be learnt: each task names the heads it trains and the loss of a batch.
 
 Saliency and matching train a head of their own on the shared encoder and pyramid; on a labeled
-set that marks classes only, salient is what is a person, car or bicycle (our definition).
+set that marks classes only, salient is what is a person, car or bicycle (our definition), or what
+the settings name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn, Tensor
 
 from rgbt_models.build import create_model, RGBTModel
 from rgbt_models.errors import DatasetError
-from rgbt_models.heads import MatchingHead, SaliencyHead
-from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
+from rgbt_models.heads import SaliencyHead
+from rgbt_models.label_sets import (
+    DETECTION_CLASSES,
+    LabelSet,
+    MASK_CLASSES,
+    PACKAGE_LABEL_SET,
+    SEGMENTATION_CLASSES,
+)
 from rgbt_models.train.batches import TrainBatch
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.learner import LossTerms
-from rgbt_models.train.losses import BOX_WEIGHT, compute_losses, UNLABELED
-from rgbt_models.train.matching_loss import coarse_matching_loss, matching_targets
+from rgbt_models.train.losses import (
+    BOX_WEIGHT,
+    compute_losses,
+    detection_loss,
+    segmentation_loss,
+    UNLABELED,
+)
+from rgbt_models.train.matching_task import matching_loss, MatchingModel
 from rgbt_models.train.saliency_loss import saliency_loss
 
+# Of the loss, for the classes of the package: what is small and matters weighs more.
+SEGMENTATION_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 1.5, 3.0)
 SALIENT_IDS = tuple(SEGMENTATION_CLASSES.index(name) for name in DETECTION_CLASSES)
-MAX_SHIFT = 0.15  # of the image side: how far a corner moves in a homography for matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +49,12 @@ class Task:
 
     Attributes:
         heads: Attributes of the model that the task trains; other heads are frozen.
+        labels: Fields of ``LabelSet`` that must not be empty.
         loss: Loss of the outputs for a batch; the weights are those of segmentation classes.
     """
 
     heads: tuple[str, ...]
+    labels: tuple[str, ...]
     loss: Callable[[Mapping[str, Tensor], TrainBatch, Tensor], LossTerms]
 
 
@@ -56,104 +73,117 @@ class SaliencyModel(nn.Module):
         return {'saliency_logits': self.saliency(levels[0])}
 
 
-class MatchingModel(nn.Module):
-    """Encoder and matching head; in training the thermal image is warped on the way in."""
-
-    def __init__(self, base: RGBTModel) -> None:
-        """Take the encoder of ``base``."""
-        super().__init__()
-        self.encoder = base.encoder
-        self.matching = MatchingHead(dim=base.encoder.channels[-1])
-
-    def forward(self, rgb: Tensor, thermal: Tensor, available: Tensor) -> dict[str, Tensor]:
-        """Return the logits of all token pairs, and the truth while training.
-
-        Args:
-            rgb: (b, 3, h, w).
-            thermal: (b, 3, h, w), registered in training, as it is else.
-            available: (b, 2); a pair that lacks a camera teaches nothing.
-
-        Returns:
-            'matching_logits' (b, n, n) and, in training, 'matching_targets' (b, n, n) bool.
-        """
-        if not self.training:
-            rgb_tokens, thermal_tokens = self.encoder(rgb, thermal)[-1]
-            return {'matching_logits': self.matching(rgb_tokens, thermal_tokens)}
-        homography = draw_homographies(len(rgb), (rgb.shape[2], rgb.shape[3]), device=rgb.device)
-        rgb_tokens, thermal_tokens = self.encoder(rgb, warp(thermal, homography))[-1]
-        grid_hw = (rgb_tokens.shape[2], rgb_tokens.shape[3])
-        stride = rgb.shape[2] // grid_hw[0]
-        targets = matching_targets(homography, grid_hw, grid_hw, stride=stride)
-        has_both = available.amin(dim=1) > 0.5
-        return {
-            'matching_logits': self.matching(rgb_tokens, thermal_tokens),
-            'matching_targets': targets & has_both[:, None, None],
-        }
-
-
-def draw_homographies(count: int, size_hw: tuple[int, int], *, device: torch.device) -> Tensor:
-    """Draw homographies thermal pixel -> RGB pixel that move the corners, shape (b, 3, 3).
-
-    Each corner moves by up to 0.15 of the side, independently.
-    """
-    h, w = size_hw
-    corners = torch.tensor(
-        [[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]], dtype=torch.float64, device=device
-    )
-    size = torch.tensor([w, h], dtype=torch.float64, device=device)
-    draw = torch.rand(count, 4, 2, device=device).double() * 2.0 - 1.0
-    moved = corners + draw * MAX_SHIFT * size
-    x, y = (t.expand(count, 4) for t in corners.unbind(1))
-    u, v = moved.unbind(2)
-    one, nil = torch.ones_like(x), torch.zeros_like(x)
-    rows_u = torch.stack([x, y, one, nil, nil, nil, -u * x, -u * y], dim=2)
-    rows_v = torch.stack([nil, nil, nil, x, y, one, -v * x, -v * y], dim=2)
-    system = torch.cat([rows_u, rows_v], dim=1)  # (b, 8, 8)
-    solved = torch.linalg.solve(system, torch.cat([u, v], dim=1))
-    return torch.cat([solved, torch.ones_like(solved[:, :1])], dim=1).reshape(-1, 3, 3).float()
-
-
-def warp(image: Tensor, homography: Tensor) -> Tensor:
-    """Make of registered images (b, c, h, w) those of a camera with ``homography``.
-
-    The pixel p of the result shows what the image has at ``homography`` p; beyond it, 0.
-    """
-    b, _, h, w = image.shape
-    y, x = torch.meshgrid(
-        torch.arange(h, device=image.device, dtype=torch.float32),
-        torch.arange(w, device=image.device, dtype=torch.float32),
-        indexing='ij',
-    )
-    points = torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(1, -1, 3)
-    mapped = points @ homography.transpose(1, 2)
-    xy = mapped[..., :2] / mapped[..., 2:].clamp(min=1e-6)
-    size = torch.tensor([w, h], device=image.device)
-    grid = ((xy + 0.5) / size * 2.0 - 1.0).reshape(b, h, w, 2)
-    return nn.functional.grid_sample(
-        image.float(), grid, mode='bilinear', padding_mode='zeros', align_corners=False
-    )
-
-
-def salient_masks(label_maps: Tensor) -> Tensor:
-    """Return masks (b, h, w) uint8: 1 = person, car or bicycle, 255 = unlabeled, else 0."""
-    ids = torch.tensor(SALIENT_IDS, device=label_maps.device, dtype=label_maps.dtype)
+def salient_masks(label_maps: Tensor, salient_ids: tuple[int, ...] = SALIENT_IDS) -> Tensor:
+    """Return masks (b, h, w) uint8: 1 = one of the ids, 255 = unlabeled, else 0."""
+    ids = torch.tensor(salient_ids, device=label_maps.device, dtype=label_maps.dtype)
     masks = torch.isin(label_maps, ids).to(torch.uint8)
     masks[label_maps == UNLABELED] = UNLABELED
     return masks
 
 
-def build_task_model(config: TrainConfig) -> nn.Module:
-    """Build the model of a run with random weights; heads its task does not train are frozen."""
+def salient_ids(config: TrainConfig, label_set: LabelSet) -> tuple[int, ...]:
+    """Return the ids of what is salient among the segmentation classes of a pool.
+
+    Raises:
+        DatasetError: If the settings name a class that the pool does not have.
+    """
+    classes, wanted = label_set.segmentation_classes, config.salient_classes
+    if classes == MASK_CLASSES and wanted == DETECTION_CLASSES:  # left at the default
+        wanted = MASK_CLASSES[1:]
+    lacking = [name for name in wanted if name not in classes]
+    if lacking or not wanted:
+        raise DatasetError(
+            f'salient_classes is {", ".join(wanted) or "empty"}; expected some of the classes of '
+            f'the pool: {", ".join(classes)}; name those in the training file'
+        )
+    return tuple(classes.index(name) for name in wanted)
+
+
+def segmentation_weights(config: TrainConfig, label_set: LabelSet) -> tuple[float, ...]:
+    """Return the weight of each segmentation class of a pool in the loss.
+
+    Raises:
+        DatasetError: If the settings give another number of weights.
+    """
+    classes, weights = label_set.segmentation_classes, config.segmentation_weights
+    if not weights:
+        is_ours = classes == SEGMENTATION_CLASSES
+        return SEGMENTATION_WEIGHTS if is_ours else (1.0,) * len(classes)
+    if len(weights) != len(classes):
+        raise DatasetError(
+            f'segmentation_weights has {len(weights)} values; expected {len(classes)}, one per '
+            f'class of the pool ({", ".join(classes)}); correct the training file, or leave them '
+            f'out'
+        )
+    return weights
+
+
+def trained_label_set(task_name: str, label_set: LabelSet) -> LabelSet:
+    """Return the classes of a pool that a task teaches a model to tell."""
+    heads = find_task(task_name).heads
+    return LabelSet(
+        detection_classes=label_set.detection_classes if 'detection' in heads else (),
+        segmentation_classes=label_set.segmentation_classes if 'segmentation' in heads else (),
+    )
+
+
+def check_labels(task_name: str, label_set: LabelSet, *, pool: str) -> None:
+    """Refuse a pool that lacks the labels of a task.
+
+    Raises:
+        DatasetError: If it lacks some.
+    """
+    wanted = {'detection_classes': 'boxes', 'segmentation_classes': 'label maps'}
+    names = find_task(task_name).labels
+    lacking = [wanted[name] for name in names if not getattr(label_set, name)]
+    if lacking:
+        fitting = [
+            name
+            for name, task in TASKS.items()
+            if all(getattr(label_set, field) for field in task.labels)
+        ]
+        raise DatasetError(
+            f"pool '{pool}' has no {' and no '.join(lacking)}; expected what the task "
+            f"'{task_name}' learns from; set the task to one of {', '.join(fitting)}, or give "
+            f'another pool'
+        )
+
+
+def build_loss(
+    config: TrainConfig, label_set: LabelSet, *, device: torch.device
+) -> Callable[[Mapping[str, Tensor], TrainBatch], LossTerms]:
+    """Return the loss of a run: outputs and batch to losses.
+
+    Raises:
+        DatasetError: If class weights or salient classes do not fit the pool.
+    """
+    task = find_task(config.task)
+    if config.task == 'saliency':
+        return partial(_saliency_of, salient_ids=salient_ids(config, label_set))
+    values: tuple[float, ...] = ()
+    if 'segmentation' in task.heads:
+        values = segmentation_weights(config, label_set)
+    weights = torch.tensor(values, device=device)
+    return lambda outputs, batch: task.loss(outputs, batch, weights)
+
+
+def build_task_model(config: TrainConfig, label_set: LabelSet = PACKAGE_LABEL_SET) -> nn.Module:
+    """Build the model of a run with random weights; heads its task does not train are frozen.
+
+    Args:
+        config: Of the run.
+        label_set: Of its pool.
+    """
     model = create_model(
         config.architecture,
-        num_detection_classes=len(DETECTION_CLASSES),
-        num_segmentation_classes=len(SEGMENTATION_CLASSES),
+        num_detection_classes=len(label_set.detection_classes),
+        num_segmentation_classes=len(label_set.segmentation_classes),
     )
     if config.task == 'saliency':
         fused = model.segmentation.classifier.in_channels
         return SaliencyModel(model, channels=fused)
     if config.task == 'matching':
-        return MatchingModel(model)
+        return MatchingModel(model, is_fine=config.fine_matching)
     for name in {head for task in TASKS.values() for head in task.heads}:
         if hasattr(model, name) and name not in TASKS[config.task].heads:
             getattr(model, name).requires_grad_(requires_grad=False)
@@ -171,34 +201,45 @@ def _both(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> 
 
 
 def _detection(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
-    parts = dict(_both(outputs, batch, weights).parts)
-    del parts['segmentation']
-    return LossTerms(total=parts['classification'] + BOX_WEIGHT * parts['box'], parts=parts)
+    del weights  # of segmentation classes
+    size_hw = (batch.label_maps.shape[1], batch.label_maps.shape[2])
+    classification, box = detection_loss(
+        outputs['class_logits'].float(), outputs['boxes_xyxy'], batch.targets, size_hw=size_hw
+    )
+    parts = {'classification': classification, 'box': box}
+    return LossTerms(total=classification + BOX_WEIGHT * box, parts=parts)
 
 
 def _segmentation(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
-    loss = _both(outputs, batch, weights).parts['segmentation']
+    loss = segmentation_loss(outputs['segmentation_logits'], batch.label_maps, weights)
     return LossTerms(total=loss, parts={'segmentation': loss})
 
 
 def _saliency(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
     del weights  # of segmentation classes
-    loss = saliency_loss(outputs['saliency_logits'], salient_masks(batch.label_maps))
+    return _saliency_of(outputs, batch, salient_ids=SALIENT_IDS)
+
+
+def _saliency_of(
+    outputs: Mapping[str, Tensor], batch: TrainBatch, *, salient_ids: tuple[int, ...]
+) -> LossTerms:
+    masks = salient_masks(batch.label_maps, salient_ids)
+    loss = saliency_loss(outputs['saliency_logits'], masks)
     return LossTerms(total=loss, parts={'saliency': loss})
 
 
-def _matching(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
-    del batch, weights  # the truth is the homography that was drawn
-    loss = coarse_matching_loss(outputs['matching_logits'], outputs['matching_targets'])
-    return LossTerms(total=loss, parts={'matching': loss})
-
-
 TASKS: dict[str, Task] = {
-    'both': Task(heads=('detection', 'segmentation'), loss=_both),
-    'detection': Task(heads=('detection',), loss=_detection),
-    'segmentation': Task(heads=('segmentation',), loss=_segmentation),
-    'saliency': Task(heads=('saliency',), loss=_saliency),
-    'matching': Task(heads=('matching',), loss=_matching),
+    'both': Task(
+        heads=('detection', 'segmentation'),
+        labels=('detection_classes', 'segmentation_classes'),
+        loss=_both,
+    ),
+    'detection': Task(heads=('detection',), labels=('detection_classes',), loss=_detection),
+    'segmentation': Task(
+        heads=('segmentation',), labels=('segmentation_classes',), loss=_segmentation
+    ),
+    'saliency': Task(heads=('saliency',), labels=('segmentation_classes',), loss=_saliency),
+    'matching': Task(heads=('matching',), labels=(), loss=matching_loss),
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rgbt_perception.calibration.board import BoardCalibration
+from rgbt_perception.calibration.matched import MatchedCalibration
 from rgbt_perception.calibration.scene import homography_distance_px, SceneCalibration
 from rgbt_perception.camera_model import CameraModel
 
@@ -61,6 +62,29 @@ def summarise_scene(calibration: SceneCalibration) -> list[str]:
             3, f'best alignment over the best elsewhere: {calibration.peak_ratio:.2f} times'
         )
     return lines
+
+
+def summarise_matched(calibration: MatchedCalibration) -> list[str]:
+    """Return one line per finding."""
+    moved_px = homography_distance_px(
+        calibration.start, calibration.homography, calibration.rgb_hw
+    )
+    share = calibration.num_inliers / calibration.num_matches
+    return [
+        f'pairs used: {calibration.num_pairs}, model: {calibration.model}',
+        (
+            f'matched points: {calibration.num_matches}, of which {100 * share:.0f} % fit within '
+            f'{calibration.limit_px:.1f} px, median {calibration.median_error_px:.2f} px'
+        ),
+        (
+            f'agreement of edges (1 = perfect): before {calibration.score_before:.3f}, after '
+            f'{calibration.score:.3f}'
+        ),
+        f'moved by {moved_px:.1f} RGB px RMS from where it started',
+        f'two halves of the pairs agree within {calibration.spread_px:.2f} px RMS',
+        f'thermal covers {100 * calibration.overlap:.0f} % of the RGB image',
+        'the homography holds at the depth where the matched points lie',
+    ]
 
 
 def error_rows(calibration: BoardCalibration) -> list[tuple[str, int, float]]:

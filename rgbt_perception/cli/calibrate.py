@@ -2,7 +2,8 @@
 """Find how the thermal image lies on the RGB image, and write a calibration file.
 
 board    from images of a board that both cameras see: camera models, pose, homography
-scene    without a board, from 8 or more pairs of natural scenes: a homography
+scene    without a board, from 8 or more pairs of natural scenes: a homography; by edges, or with
+         --matcher by the points that a trained matcher finds
 target   draw a board, to print or to cut
 
 Images come from a folder with rgb/ and thermal/ (same file names), from a data set folder with
@@ -18,11 +19,15 @@ from typing import TYPE_CHECKING
 from rgbt_perception.cli.options import add_topic_options, count, positive_float, topics_from
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.status import Status
 
     from rgbt_perception.calibration.board import BoardCalibration
     from rgbt_perception.calibration.image_pairs import ImagePair
+    from rgbt_perception.calibration.matched import MatchedCalibration, PointMatcher
     from rgbt_perception.calibration.pattern import BoardPattern
+    from rgbt_perception.calibration.scene import SceneCalibration
     from rgbt_perception.camera_model import CameraModel
 
 SUMMARY = 'find how the two cameras lie to each other'
@@ -51,7 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--initial',
         type=Path,
         metavar='YAML',
-        help='calibration file to start from (default: search shifts, scales and rolls)',
+        help='calibration file to start from (default: search shifts, scales and rolls; with '
+        '--matcher, plain resizing)',
+    )
+    scene.add_argument(
+        '--matcher',
+        type=Path,
+        metavar='RUN',
+        help='use the points of a trained matcher instead of edges: folder of a finished rgbt '
+        'train run with the task matching',
     )
     target = kinds.add_parser('target', help='draw a board')
     _add_pattern(target)
@@ -181,26 +194,50 @@ def _run_board(args: argparse.Namespace) -> None:
 
 def _run_scene(args: argparse.Namespace) -> None:
     from rgbt_perception.calibration.picture import draw_alignment, write_picture
-    from rgbt_perception.calibration.report import parameter_lines, summarise_scene
-    from rgbt_perception.calibration.scene import calibrate_scene, load_initial
+    from rgbt_perception.calibration.report import parameter_lines
+    from rgbt_perception.calibration.scene import load_initial
     from rgbt_perception.calibration_file import write_calibration
 
     _check_out(args)
+    matcher = None
+    if args.matcher:
+        from rgbt_models.matcher import load_matcher
+
+        matcher = load_matcher(args.matcher)
     pairs = _load(args)
     initial = None
     if args.initial:
         initial = load_initial(
             args.initial, rgb_hw=pairs[0].rgb_hw, thermal_hw=pairs[0].thermal_hw
         )
-    with _working('aligning edges'):
-        calibration = calibrate_scene(pairs, model=args.model, initial=initial)
+    calibration, lines = _align(args, pairs, initial, matcher)
     write_calibration(args.out, calibration.to_calibration())
     if args.picture:
         picture = draw_alignment(pairs, calibration.start, calibration.homography)
         write_picture(args.picture, picture)
-    _print_result(
-        args, summarise_scene(calibration), parameter_lines(args.out, method='homography')
-    )
+    _print_result(args, lines, parameter_lines(args.out, method='homography'))
+
+
+def _align(
+    args: argparse.Namespace,
+    pairs: list[ImagePair],
+    initial: NDArray[np.float64] | None,
+    matcher: PointMatcher | None,
+) -> tuple[SceneCalibration | MatchedCalibration, list[str]]:
+    """Return the calibration by edges or by matched points, and what it found in words."""
+    if matcher is None:
+        from rgbt_perception.calibration.report import summarise_scene
+        from rgbt_perception.calibration.scene import calibrate_scene
+
+        with _working('aligning edges'):
+            by_edges = calibrate_scene(pairs, model=args.model, initial=initial)
+        return by_edges, summarise_scene(by_edges)
+    from rgbt_perception.calibration.matched import calibrate_matched
+    from rgbt_perception.calibration.report import summarise_matched
+
+    with _working('matching points'):
+        by_points = calibrate_matched(pairs, matcher, model=args.model, initial=initial)
+    return by_points, summarise_matched(by_points)
 
 
 def _run_target(args: argparse.Namespace) -> None:

@@ -7,7 +7,8 @@ metu-vistir, or folders for two folders of unlabeled images (docs/datasets.md dr
 What is written depends on the name given with --out:
   OUT.json, OUT.jsonl  a manifest that points at the images where they are
   OUT/ with --shards   tar shards (WebDataset), for data that outgrows a disk
-  OUT/ with --pool     a pool that rgbt train reads, in this project's classes and one image size
+  OUT/ with --pool     a pool that rgbt train reads, in one image size; it keeps the classes of the
+                       data set, or has this project's with --map-classes
   OUT/                 a folder with annotations.json and copies of the images, which rgbt evaluate
                        and rgbt convert pairs read
 Pairs that cannot be read are left out, counted and named in OUT/skipped.jsonl.
@@ -57,6 +58,11 @@ def add_parser(forms: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar='HxW',
         help='write a pool for rgbt train, images of this height and width, for instance 480x640',
     )
+    parser.add_argument(
+        '--map-classes',
+        action='store_true',
+        help="bring the labels of a pool to this project's classes; others become unknown",
+    )
     parser.set_defaults(convert=run)
 
 
@@ -83,14 +89,22 @@ def _write(manifest: Manifest, args: argparse.Namespace, skipped: Skipped) -> in
     from rgbt_models.data.folder import write_folder
     from rgbt_models.data.manifest import is_manifest_name, save_manifest
     from rgbt_models.data.shards import write_shards
+    from rgbt_models.errors import DatasetError
 
+    if args.map_classes and not args.pool:
+        raise DatasetError(
+            '--map-classes is given without --pool; expected a pool, the other forms keep the '
+            'names of the data set; add --pool HxW, or leave it out'
+        )
     if is_manifest_name(args.out):
         save_manifest(manifest, args.out)
         return len(manifest.entries)
     if args.pool:
         from rgbt_models.data.pool_writer import write_pool
 
-        return write_pool(manifest, args.out, size_hw=args.pool, skipped=skipped)
+        return write_pool(
+            manifest, args.out, size_hw=args.pool, skipped=skipped, is_mapped=args.map_classes
+        )
     if args.shards:
         return write_shards(manifest, args.out, pairs_per_shard=args.shards, skipped=skipped)
     return write_folder(manifest, args.out, skipped=skipped)

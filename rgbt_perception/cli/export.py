@@ -22,7 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--run', dest='run_dir', type=Path, help='folder written by rgbt train')
     parser.add_argument('--version', default='1', help='version of the weights')
     parser.add_argument(
-        '--calibration-pairs', type=int, default=240, help='pairs rendered to calibrate the mdi'
+        '--calibration-pairs', type=int, default=240, help='pairs taken to calibrate the mdi'
+    )
+    parser.add_argument(
+        '--pool',
+        type=Path,
+        help='pool of the run, to calibrate on (default: rendered pairs; a run on the classes of '
+        'a data set needs it)',
+    )
+    parser.add_argument(
+        '--licence',
+        default='',
+        metavar='SPDX',
+        help='of the weights (default: Apache-2.0 for a run on rendered pairs, else NOASSERTION)',
     )
     parser.add_argument(
         '--metrics',
@@ -52,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
             card_dir=args.card,
             version=args.version,
             calibration_pairs=args.calibration_pairs,
+            pool_dir=args.pool,
+            licence=args.licence,
         )
         sys.stdout.write(f'wrote {card.folder} (parity {card.training["onnx_parity"]:.1e})\n')
     for name, file in args.metrics:

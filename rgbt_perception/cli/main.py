@@ -25,6 +25,7 @@ COMMANDS = (
     'calibrate',
     'pretrain',
     'train',
+    'score',
     'export',
     'mdi-study',
 )

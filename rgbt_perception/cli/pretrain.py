@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--accelerator', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--devices', type=int, default=1, help='processes: CPU cores or GPUs')
     parser.add_argument('--nodes', type=int, default=1, help='machines, under torchrun')
+    parser.add_argument(
+        '--strategy',
+        choices=('ddp', 'fsdp'),
+        default='ddp',
+        help='whole parameters in every process, or a part in each',
+    )
     parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint')
     parser.add_argument('--workers', type=int, default=1, help='cores that render the pool')
 
@@ -57,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 accelerator=args.accelerator,
                 devices=args.devices,
                 nodes=args.nodes,
+                strategy=args.strategy,
                 resume=args.resume,
                 on_step=progress.show if progress.is_shown else None,
             ),

@@ -78,19 +78,25 @@ def open_engine(card: ModelCard, config: EngineConfig) -> Engine:
     Args:
         card: The model; its file hash is checked before anything is loaded.
         config: Backend, device and threads. 'auto' takes ONNX Runtime when it is installed and
-            the card has a graph, else torch.
+            the card has a graph, else torch; a published model has none.
 
     Returns:
         The engine, ready to run.
 
     Raises:
-        BackendUnavailableError: If the backend's package is not installed.
+        BackendUnavailableError: If the backend's package is not installed, or it cannot run the
+            card.
         WeightsError: If the model file is missing or is not the card's.
         EngineError: If the runtime refuses the model.
         ConfigError: If the device is neither 'cpu' nor 'cuda:N'.
     """
     parse_device(config.device)
     backend = choose_backend(card) if config.backend == 'auto' else config.backend
+    if backend not in backends_of(card):
+        raise BackendUnavailableError(
+            f"backend '{backend}' cannot run card '{card.name}', which is of a published model "
+            f"and has no graph; expected backend 'torch'; set engine.backend to 'torch' or 'auto'"
+        )
     engine: Engine
     if backend == 'onnx':
         from rgbt_perception.engine.onnx import OnnxEngine
@@ -147,11 +153,16 @@ def collect_outputs(outputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
     return RawOutputs(**{name: np.asarray(outputs[name], np.float32) for name in OUTPUT_NAMES})
 
 
+def backends_of(card: ModelCard) -> tuple[str, ...]:
+    """Return the backends that can run the kind of model that a card is of, best first."""
+    return ('torch',) if card.is_published else tuple(BACKEND_MODULES)
+
+
 def usable_backends(card: ModelCard) -> tuple[str, ...]:
     """Return the backends that are installed and whose model file the card has, best first."""
     has_file = {'onnx': card.graph_path.is_file(), 'torch': card.weights_path.is_file()}
     return tuple(
-        backend for backend in BACKEND_MODULES if _is_installed(backend) and has_file[backend]
+        backend for backend in backends_of(card) if _is_installed(backend) and has_file[backend]
     )
 
 
@@ -159,13 +170,18 @@ def choose_backend(card: ModelCard) -> str:
     """Return the backend that 'auto' stands for.
 
     Raises:
-        BackendUnavailableError: If none is installed.
+        BackendUnavailableError: If none that can run the card is installed.
     """
     for backend in usable_backends(card):
         return backend
-    for backend in BACKEND_MODULES:  # let the engine say what is wrong with the file
+    for backend in backends_of(card):  # let the engine say what is wrong with the file
         if _is_installed(backend):
             return backend
+    if card.is_published:
+        raise BackendUnavailableError(
+            f"card '{card.name}' is of a published model, which runs on torch only, and torch is "
+            f"not installed; run: pip install 'rgbt_perception[torch]'"
+        )
     raise BackendUnavailableError(
         'no backend is installed, expected ONNX Runtime or torch; run: '
         "pip install 'rgbt_perception[onnx]'"

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from rgbt_models.card import INPUT_NAMES, ModelCard
+from rgbt_models.errors import EncoderError
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import collect_outputs, count_threads, EngineState, parse_device
 from rgbt_perception.errors import BackendUnavailableError, EngineError
@@ -17,7 +18,7 @@ _PRECISIONS = {'torch.float32': 'fp32', 'torch.float16': 'fp16', 'torch.bfloat16
 
 
 class TorchEngine:
-    """Runs the card's ``model.safetensors``; see ``Engine`` for the attributes."""
+    """Runs the card's ``model.safetensors``, also published ones; see ``Engine``."""
 
     backend = 'torch'
 
@@ -25,12 +26,15 @@ class TorchEngine:
         """Load the model; its weights are checked against the card's hash.
 
         Raises:
-            BackendUnavailableError: If torch or timm is not installed.
+            BackendUnavailableError: If torch, torchvision or timm is not installed.
             WeightsError: If the file is missing, altered or does not fit the architecture.
             EngineError: If the device is not there.
         """
         self._torch = _import('torch')
-        build = _import('rgbt_models.build')
+        if card.is_published:
+            load = _import('rgbt_models.published.runtime').load_runtime
+        else:
+            load = _import('rgbt_models.build').load_model
         cuda_index = parse_device(config.device)
         if cuda_index is not None and cuda_index >= self._torch.cuda.device_count():
             raise EngineError(
@@ -41,7 +45,7 @@ class TorchEngine:
         if cuda_index is None:
             self._torch.set_num_threads(count_threads(config.num_threads))
         device = 'cpu' if cuda_index is None else f'cuda:{cuda_index}'
-        self._model: Any = build.load_model(card).eval().to(device)
+        self._model: Any = load(card).eval().to(device)
         parameter = next(self._model.parameters())
         self.device = str(parameter.device)
         self.precision = _PRECISIONS.get(str(parameter.dtype), 'unknown')
@@ -54,7 +58,7 @@ class TorchEngine:
         try:
             with torch.inference_mode():
                 outputs = self._model(*inputs)
-        except RuntimeError as error:
+        except (RuntimeError, EncoderError) as error:
             raise EngineError(
                 f'torch failed on an input of {batch.rgb.shape[2:]} px ({error}); expected a size '
                 f'the model accepts; check model.input_height and model.input_width'

@@ -108,7 +108,10 @@ def test_unknown_and_missing_keys_are_named(tmp_path):
         ({'thermal_std': -0.2}, 'standard deviations above 0'),
         ({'thermal_std': '0.2'}, 'malformed'),
         ({'detection_classes': 'person'}, r"\['detection_classes'\] are not lists"),
-        ({'detection_classes': []}, 'one or more names'),
+        (
+            {'detection_classes': [], 'segmentation_classes': []},
+            'one or more names in one of them',
+        ),
         ({'segmentation_classes': ['sky', 'sky']}, 'each once'),
         ({'mdi_calibration': {'bias': 0.0}}, 'malformed'),
         ({'mdi_calibration': [1.0]}, 'malformed'),

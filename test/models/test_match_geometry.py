@@ -7,7 +7,12 @@ import torch
 
 from rgbt_models.errors import MatchingError
 from rgbt_models.heads import match, refine_matches
-from rgbt_models.match_geometry import estimate_homography, warp
+from rgbt_models.match_geometry import (
+    estimate_homography,
+    estimate_registration,
+    MODELS,
+    warp,
+)
 from rgbt_models.metrics import corner_error
 
 # Not symmetric: scales, shear, shift and a little perspective all differ.
@@ -93,3 +98,46 @@ def test_matched_features_register_a_thermal_camera_to_an_rgb_camera():
     assert errors[0] < 16.0  # one token
     assert errors[1] < 2.0, errors
     assert errors[1] < errors[0]
+
+
+def similarity(scale, degrees, x, y):
+    c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    return np.array([[c, -s, x], [s, c, y], [0.0, 0.0, 1.0]])
+
+
+TRUTHS = {
+    'translation': np.array([[1.0, 0.0, 12.0], [0.0, 1.0, -7.0], [0.0, 0.0, 1.0]]),
+    'similarity': similarity(1.1, 2.0, 12.0, -7.0),
+    'affine': np.array([[1.1, 0.02, 12.0], [-0.01, 0.95, -7.0], [0.0, 0.0, 1.0]]),
+    'homography': HOMOGRAPHY,
+}
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_each_model_is_recovered_in_spite_of_wrong_matches(model):
+    thermal = points(60)
+    rgb = warp(thermal, TRUTHS[model])
+    rgb[:20] = points(20, seed=5)
+    found = estimate_registration(rgb, thermal, model=model, max_error_px=3.0)
+    np.testing.assert_allclose(found.homography_thermal_to_rgb, TRUTHS[model], atol=2e-3)
+    assert found.is_inlier[20:].all()
+    again = estimate_registration(rgb, thermal, model=model, max_error_px=3.0)
+    np.testing.assert_array_equal(found.homography_thermal_to_rgb, again.homography_thermal_to_rgb)
+
+
+def test_a_translation_shifts_its_start_in_rgb_pixels():
+    start = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 2.0], [0.0, 0.0, 1.0]])
+    thermal = points(30)
+    rgb = warp(thermal, start) + np.array([5.0, -4.0])
+    found = estimate_registration(rgb, thermal, model='translation', max_error_px=2, start=start)
+    expected = [[2.0, 0.0, 6.0], [0.0, 3.0, -2.0], [0.0, 0.0, 1.0]]
+    np.testing.assert_allclose(found.homography_thermal_to_rgb, expected, atol=1e-9)
+
+
+def test_registration_refuses_too_few_points_and_unknown_models():
+    with pytest.raises(MatchingError, match='3 matched points, expected at least 4'):
+        estimate_registration(points(3), points(3), model='similarity', max_error_px=3.0)
+    with pytest.raises(MatchingError, match='points fit one homography, expected at least 8'):
+        estimate_registration(points(30), points(30, seed=2), model='affine', max_error_px=1.0)
+    with pytest.raises(MatchingError, match="model is 'spline'; expected one of translation"):
+        estimate_registration(points(9), points(9), model='spline', max_error_px=1.0)

@@ -70,6 +70,16 @@ def test_a_published_card_describes_the_run_and_its_files(run_dir, tmp_path):
     verify_file(loaded.graph_path, card.graph_sha256)
 
 
+def test_a_card_does_not_hide_what_its_encoder_has_seen(run_dir, tmp_path):
+    run = json.loads((run_dir / 'run.json').read_text())
+    (run_dir / 'run.json').write_text(json.dumps({**run, 'encoder_origin': 'kaist'}))
+    card = publish_run(
+        run_dir=run_dir, card_dir=tmp_path / 'mine', version='1', calibration_pairs=4
+    )
+    assert card.training_data.endswith('; its encoder was pretrained on: kaist.')
+    assert (card.synthetic_only, card.licence) == (False, 'NOASSERTION')
+
+
 def test_the_calibration_goes_into_the_card(run_dir, tmp_path, monkeypatch):
     calibration = MdiCalibration(weights=(1.0, 2.0, 3.0), bias=-0.5)
     fit = CalibrationFit(calibration=calibration, correlation=0.98765, num_pairs=9)

@@ -23,6 +23,7 @@ ARGUMENTS = {
     'perception': {
         'params_file',
         'rig_file',
+        'card',
         'namespace',
         'rigs',
         'use_sim_time',
@@ -162,7 +163,7 @@ def test_executables_and_files_that_it_names_are_shipped(path):
 
 def test_a_flag_without_value_leaves_it_to_the_parameter_files():
     fields = declared(PERCEPTION)
-    for name in ('use_sim_time', 'autostart', 'rig_file'):
+    for name in ('use_sim_time', 'autostart', 'rig_file', 'card'):
         assert fields[name]['default_value'].value == ''
 
 

@@ -1,16 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from made_layouts import MAKERS
 import numpy as np
 import pytest
 
-from rgbt_models.data import BoxLabel, LoadedPair, read_layout, Skipped
+from rgbt_models.data import BoxLabel, LoadedPair, Manifest, PairEntry, read_layout, Skipped
+from rgbt_models.data.pool_labels import keep_classes, map_classes
 from rgbt_models.data.pool_writer import thermal_counts, to_sample, write_pool
 from rgbt_models.errors import DatasetError
-from rgbt_models.train.pool import render_pool, SamplePool
+from rgbt_models.label_sets import DETECTION_CLASSES, LabelSet, MASK_CLASSES
+from rgbt_models.train.pool import read_label_set, read_origin, render_pool, SamplePool
 
 CLASSES = ('background', 'sky', 'person')
+ENTRY = PairEntry(
+    name='one',
+    rgb_path=Path('rgb'),
+    thermal_path=Path('thermal'),
+    label_map_path=Path('labels'),
+    boxes=(BoxLabel(box_xyxy=(0, 0, 1, 1), class_name='Tram'),),
+)
+MANIFEST = Manifest(name='made', entries=(ENTRY,), segmentation_classes=CLASSES)
+OURS = map_classes(MANIFEST)
 
 
 def pair(*, boxes=(), label_map=None, hw=(10, 20)):
@@ -34,14 +48,14 @@ def box(name, *, ignore=False):
 
 def test_classes_we_train_keep_their_box_and_others_are_ignored():
     boxes = (box('Pedestrian'), box('Bus'), box('car', ignore=True))
-    sample = to_sample(pair(boxes=boxes), (), size_hw=(20, 40))
+    sample = to_sample(pair(boxes=boxes), OURS, size_hw=(20, 40))
     np.testing.assert_array_equal(sample.boxes_xyxy, [[2, 4, 10, 18]] * 3)
     assert sample.class_ids.tolist() == [0, 0, 1]
     assert sample.ignore.tolist() == [False, True, True]
 
 
 def test_a_pair_without_box_labels_is_unknown_everywhere():
-    sample = to_sample(pair(boxes=None), (), size_hw=(10, 20))
+    sample = to_sample(pair(boxes=None), OURS, size_hw=(10, 20))
     assert sample.boxes_xyxy.tolist() == [[0, 0, 20, 10]]
     assert sample.ignore.tolist() == [True]
 
@@ -49,13 +63,68 @@ def test_a_pair_without_box_labels_is_unknown_everywhere():
 def test_label_maps_are_renumbered_and_the_rest_is_unlabeled():
     label_map = np.zeros((10, 20), np.uint8)
     label_map[0], label_map[1], label_map[2] = 1, 2, 255
-    sample = to_sample(pair(label_map=label_map), CLASSES, size_hw=(10, 20))
+    sample = to_sample(pair(label_map=label_map), OURS, size_hw=(10, 20))
     assert sample.label_map[:4, 0].tolist() == [0, 5, 255, 255]
+
+
+def test_a_set_keeps_its_own_classes_and_ids():
+    labels = keep_classes(replace(MANIFEST, detection_classes=('Bus', 'pedestrian')))
+    assert labels.label_set == LabelSet(
+        detection_classes=('Bus', 'pedestrian'), segmentation_classes=CLASSES
+    )
+    label_map = np.zeros((10, 20), np.uint8)
+    label_map[1], label_map[2], label_map[3] = 2, 3, 255  # 3 has no name
+    boxes = (box('Pedestrian'), box('Bus', ignore=True), box('dog'))
+    sample = to_sample(pair(boxes=boxes, label_map=label_map), labels, size_hw=(10, 20))
+    assert sample.class_ids.tolist() == [1, 0, 0]
+    assert sample.ignore.tolist() == [False, True, True]
+    assert sample.label_map[:5, 0].tolist() == [0, 2, 255, 255, 0]
+
+
+def test_names_of_boxes_that_are_not_listed_are_found():
+    assert keep_classes(MANIFEST).label_set.detection_classes == ('Tram',)
+
+
+def test_label_maps_without_names_are_said():
+    with pytest.raises(DatasetError, match=r"'made' has label maps and no segmentation_classes"):
+        keep_classes(replace(MANIFEST, segmentation_classes=()))
+
+
+def test_saliency_masks_become_two_classes():
+    labels = keep_classes(
+        replace(MANIFEST, entries=(replace(ENTRY, label_map_path=None, mask_path=Path('mask')),))
+    )
+    assert labels.label_set.segmentation_classes == MASK_CLASSES
+    mask = np.zeros((10, 20), bool)
+    mask[0, 0] = True
+    sample = to_sample(replace(pair(), mask=mask), labels, size_hw=(10, 20))
+    assert sample.label_map[0, :2].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ('layout', 'is_mapped', 'detection', 'segmentation'),
+    [
+        ('kaist', True, DETECTION_CLASSES, ()),
+        ('llvip', False, ('person',), ()),
+        ('pst900', False, (), 5),
+        ('vt821', False, (), 2),
+        ('folders', False, (), ()),
+    ],
+)
+def test_a_pool_says_what_it_is_labeled_with(tmp_path, layout, is_mapped, detection, segmentation):
+    MAKERS[layout](tmp_path / 'source')
+    manifest = read_layout(layout, tmp_path / 'source')
+    out = tmp_path / 'pool'
+    write_pool(manifest, out, size_hw=(24, 32), skipped=Skipped(), is_mapped=is_mapped)
+    label_set = read_label_set(out)
+    assert label_set.detection_classes == detection
+    assert len(label_set.segmentation_classes) == (segmentation or 0)
+    assert read_origin(out) == layout
 
 
 def test_other_shapes_are_fitted_and_what_is_padded_is_unknown():
     label_map = np.ones((10, 20), np.uint8)
-    sample = to_sample(pair(label_map=label_map), CLASSES, size_hw=(16, 20))
+    sample = to_sample(pair(label_map=label_map), OURS, size_hw=(16, 20))
     assert sample.rgb.shape == (16, 20, 3)
     assert (sample.label_map[:10] == 0).all()
     assert (sample.label_map[10:] == 255).all()

@@ -106,14 +106,11 @@ def test_no_tokens_no_matches():
 
 def test_head_starts_as_the_plain_comparison_of_tokens():
     rgb, thermal = random_features(2, 16, 3, 4), random_features(2, 16, 3, 4).flip(0)
-    head = MatchingHead(dim=16, fine_channels=8)
+    head = MatchingHead(dim=16)
     expected = similarity_logits(
         rgb.flatten(2).transpose(1, 2), thermal.flatten(2).transpose(1, 2)
     )
     torch.testing.assert_close(head(rgb, thermal), expected)
-    fine = random_features(1, 8, 5, 6)
-    torch.testing.assert_close(head.project_fine(fine), fine)
-    assert MatchingHead(dim=16).project_fine(fine) is fine
 
 
 def test_match_logits_reads_rows_as_rgb_and_columns_as_thermal():

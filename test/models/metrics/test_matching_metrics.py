@@ -55,5 +55,18 @@ def test_scorer_registers_pairs_and_counts_those_it_cannot():
     assert set(values) >= {'AUC@5px', 'AUC@10px'}
 
 
+def test_precision_is_also_told_at_further_distances():
+    thermal = np.random.default_rng(0).uniform((0, 0), (64, 48), (10, 2))
+    wrong = np.array([[12.0, 0.0]] * 6 + [[20.0, 0.0]] * 4)
+    scorer = MatchingScorer(precision_px=(16.0, 32.0))
+    scorer.add(warp(thermal, SHIFT) + wrong, thermal, SHIFT, (48, 64))
+    values = scorer.compute()
+    assert [values[name] for name in ('precision', 'precision@16px', 'precision@32px')] == [
+        0.0,
+        0.6,
+        1.0,
+    ]
+
+
 def test_without_pairs_nothing_is_known():
     assert set(MatchingScorer().compute().values()) == {None}

@@ -45,6 +45,26 @@ def test_second_half_moves_the_last_mean_below_the_largest_first():
     assert state.sampling_means == pytest.approx((0.1, 0.3 + 0.8 / 41, 0.6))
 
 
+def test_what_would_pass_the_largest_mean_goes_to_the_next_one():
+    before = ScheduleState(epoch=67, sampling_means=(0.11, 0.595, 0.6))
+    state = MaskingSchedule().advance(before, MEANS, 0.0)
+    # (3 * 0.6 - 1.305) / (101 - 68) = 0.015: 0.005 to the second mean, the rest to the first.
+    assert state.sampling_means == pytest.approx((0.12, 0.6, 0.6))
+
+
+def test_of_components_that_never_opened_nothing_is_counted():
+    before = ScheduleState(epoch=49, sampling_means=(0.1, 0.2))
+    state = MaskingSchedule().advance(before, MEANS, 0.0)
+    # The last mean jumps to the largest; (2 * 0.6 - 0.7) / (101 - 50) goes to the other.
+    assert state.sampling_means == pytest.approx((0.1 + 0.5 / 51, 0.6))
+
+
+def test_a_bias_comes_back_from_its_bound():
+    state = ScheduleState(keep_bias=9.0, mean_bias=0.1)
+    state = MaskingSchedule().advance(state, MEANS, -0.2)
+    assert (state.keep_bias, state.mean_bias) == pytest.approx((7.0, 0.08))
+
+
 @pytest.mark.parametrize('num_epochs', [1, 2, 3, 4, 7, 20, 100, 333])
 def test_every_length_ends_at_the_largest_mean_and_stays_there(num_epochs):
     states = run(MaskingSchedule(num_epochs=num_epochs), num_epochs + 30)

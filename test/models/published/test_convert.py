@@ -15,9 +15,9 @@ import torch
 from rgbt_models.card import hash_file, load_card
 from rgbt_models.errors import CardError, WeightsError
 from rgbt_models.published import convert_checkpoint, load_detector, load_encoder, load_segmenter
-from rgbt_models.published.card import load_published_card
 from rgbt_models.published.convert import compare_keys
 from rgbt_models.published.layouts import expected_shapes, Layout
+from rgbt_models.published_card import load_published_card
 
 
 def made_tensors(layout: Layout, num_classes: int = 0) -> dict[str, torch.Tensor]:
@@ -109,9 +109,11 @@ def test_a_detector_is_not_read_as_a_segmenter(detector_folder):
         load_segmenter(detector_folder / 'flir')
 
 
-def test_the_node_refuses_the_card_with_a_reason(detector_folder):
-    with pytest.raises(CardError, match="has format 'published-1'"):
-        load_card(detector_folder / 'flir')
+def test_the_folder_is_a_model_card_for_the_node(detector_folder):
+    card = load_card(detector_folder / 'flir')
+    assert card.is_published
+    assert (card.name, card.input_hw) == ('flir', (960, 960))
+    assert card.detection_classes == ('person', 'car', 'bicycle')
 
 
 def test_altered_weights_are_refused(detector_folder, tmp_path):

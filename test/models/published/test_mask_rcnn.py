@@ -17,6 +17,7 @@ from slow_layers import (
     deconv,
     gelu,
     max_pool,
+    paste,
     relu,
     roi_align,
     sigmoid,
@@ -192,6 +193,15 @@ def test_masks_are_drawn_in_their_box_only_x_right_and_y_down():
     expected = np.zeros((12, 7), bool)
     expected[5:9, 2:5] = True
     np.testing.assert_array_equal(masks[0], expected)
+
+
+def test_masks_equal_a_slow_reference():
+    logits = 2.0 * torch.randn(3, 28, 28, generator=torch.Generator().manual_seed(8)).double()
+    boxes = [[2.3, 1.6, 17.2, 9.1], [-4.0, 3.0, 6.5, 30.0], [0.0, 0.0, 21.0, 13.0]]
+    masks = paste_masks(logits, torch.tensor(boxes).double(), size_hw=(13, 21))
+    assert masks.any(dim=(1, 2)).all()
+    for found, mask, box in zip(masks, sigmoid(logits.numpy()), boxes, strict=True):
+        np.testing.assert_array_equal(found, paste(mask, box, 13, 21) >= 0.5)
 
 
 def test_the_mask_of_an_empty_box_is_empty():

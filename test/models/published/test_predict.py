@@ -5,39 +5,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from made_heads import randomise
+from made_published import published_card, small_detector, small_segmenter
 import numpy as np
 import pytest
 import torch
 
 from rgbt_models.errors import EncoderError
 from rgbt_models.published import detect_pair, segment_pair
-from rgbt_models.published.card import IMAGENET_MEAN, IMAGENET_STD, PublishedCard
-from rgbt_models.published.mask_rcnn import DetectionLimits, MaskRCNN
 from rgbt_models.published.models import PublishedDetector, PublishedSegmenter
 from rgbt_models.published.predict import prepare_pair, scaled_size
-from rgbt_models.published.upernet import UPerNet
-from rgbt_models.vit import BiasTableViT, TowerConfig, WindowedViT
+from rgbt_models.published_card import IMAGENET_MEAN, IMAGENET_STD
 
-CARD = PublishedCard(
-    name='made',
-    task='detection',
-    layout='detection',
-    architecture='vitdet_mask_rcnn',
-    input_hw=(96, 96),
-    channel_order='rgb',
-    rgb_mean=IMAGENET_MEAN,
-    rgb_std=IMAGENET_STD,
-    thermal_mean=IMAGENET_MEAN,
-    thermal_std=IMAGENET_STD,
-    pad_level=114,
-    norm_eps=1e-5,
-    classes=('person', 'car'),
-    weights_sha256='',
-    source_file='',
-    source_sha256='',
-    licence='',
-)
+CARD = published_card()
 
 
 def made_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,31 +27,12 @@ def made_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope='module')
 def detector() -> PublishedDetector:
-    config = TowerConfig(dim=8, depth=2, num_heads=2, patch_size=16, grid_hw=(6, 6), norm_eps=1e-5)
-    encoder = WindowedViT(config, window=4, global_blocks=(1,), position_grid=3)
-    limits = DetectionLimits(max_candidates=50, max_proposals=30, max_detections=20)
-    heads = MaskRCNN(num_classes=2, in_channels=16, limits=limits)
-    model = PublishedDetector(encoder=encoder, heads=heads)
-    randomise(model, seed=6)
-    return model
+    return small_detector()
 
 
 @pytest.fixture(scope='module')
 def segmenter() -> PublishedSegmenter:
-    config = TowerConfig(
-        dim=8,
-        depth=4,
-        num_heads=2,
-        patch_size=16,
-        grid_hw=(4, 4),
-        norm_eps=1e-6,
-        taps=(0, 1, 2, 3),
-    )
-    encoder = BiasTableViT(config)
-    heads = UPerNet(num_classes=3, in_channels=16, channels=4)
-    model = PublishedSegmenter(encoder=encoder, heads=heads)
-    randomise(model, seed=7)
-    return model
+    return small_segmenter()
 
 
 @pytest.mark.parametrize(

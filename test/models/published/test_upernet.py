@@ -120,3 +120,24 @@ def test_windows_are_averaged_where_they_overlap_and_rows_are_not_columns():
     assert logits[0].tolist() == [1, 1, 1, 1, 1.5, 2, 2.5, 2.5, 2.5, 2.5, 3]
     assert logits[6, 0] == 4
     assert logits[3, 0] == 2.5
+
+
+def test_windows_equal_a_slow_reference():
+    generator = torch.Generator().manual_seed(9)
+    rgb, thermal = torch.randn(2, 1, 3, 9, 14, generator=generator).double()
+    weight = torch.randn(2, 6, generator=generator).double()
+
+    def segment(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        joined = torch.cat([first, second], dim=1)
+        cells = joined.reshape(1, 6, 4, 2, 4, 2).mean(dim=(3, 5))  # stride 2
+        return torch.einsum('kc,bchw->bkhw', weight, cells)
+
+    total, count = np.zeros((2, 9, 14)), np.zeros((9, 14))
+    for y in (0, 1):
+        for x in (0, 5, 6):
+            place = np.s_[:, y : y + 8, x : x + 8]
+            crops = rgb[(0, *place)][None], thermal[(0, *place)][None]
+            total[place] += resize(segment(*crops)[0].numpy(), 8, 8)
+            count[place[1:]] += 1
+    logits = segment_by_windows(segment, rgb, thermal, window=8, step=5)
+    np.testing.assert_allclose(logits[0].numpy(), total / count, rtol=1e-10, atol=1e-12)

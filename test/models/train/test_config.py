@@ -9,6 +9,7 @@ from rgbt_models.errors import CardError, DatasetError
 from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_models.train.augment import AugmentConfig
 from rgbt_models.train.config import load_train_config, TrainConfig
+from rgbt_models.train.tasks import SEGMENTATION_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,7 +95,8 @@ def test_a_value_of_the_wrong_type_is_said(tmp_path, text, said):
         ('size_hws: [[0, 96]]', 'positive multiples of 16'),
         ('size_hws: [[64, 96, 3]]', r'expected \(height, width\) pairs'),
         ('size_hws: []', r'expected \(height, width\) pairs'),
-        ('segmentation_weights: [1.0, 2.0]', 'segmentation_weights has 2 values; expected 8'),
+        ('segmentation_weights: [1.0, 0.0]', 'segmentation_weights are .* values above 0'),
+        ('segmentation_weights: [car]', "segmentation_weights' is .*expected a value like"),
         ('max_steps: 0', 'max_steps is 0; expected 1 or more'),
     ],
 )
@@ -127,8 +129,8 @@ def test_the_recipes_of_the_repository_load():
     assert any(path.name == 'tiny.yaml' for path in recipes)
 
 
-def test_every_class_has_a_weight_in_the_loss():
-    assert len(TrainConfig().segmentation_weights) == len(SEGMENTATION_CLASSES) == 8
+def test_every_class_of_the_package_has_a_weight_in_the_loss():
+    assert len(SEGMENTATION_WEIGHTS) == len(SEGMENTATION_CLASSES) == 8
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,15 @@ def test_names_with_and_without_the_prefix_load(source, tmp_path):
         assert torch.equal(value, wanted.get(name, wanted.get(short)))
 
 
+def test_of_a_converted_checkpoint_the_encoder_is_taken(tmp_path):
+    source, encoder = Made(), Wrapped()
+    state = {f'encoder.{name}': value for name, value in source.state_dict().items()}
+    path = write(tmp_path / 'model.safetensors', {**state, 'decoder.mask': torch.zeros(2)})
+    load_encoder(encoder, path)
+    for name, value in source.state_dict().items():
+        assert torch.equal(encoder.state_dict()[f'vit.{name}'], value)
+
+
 def test_positions_of_another_grid_are_resized_and_class_rows_kept(tmp_path):
     source, encoder = Made(rows=1 + 36), Made(rows=1 + 9)
     with torch.no_grad():

@@ -13,16 +13,12 @@ from rgbt_models.train import loop
 from rgbt_models.train.batches import collate
 from rgbt_models.train.config import TASK_NAMES, TrainConfig
 from rgbt_models.train.loop import RunPlace
-from rgbt_models.train.matching_loss import warp_points
 from rgbt_models.train.supervised import train
 from rgbt_models.train.tasks import (
     build_task_model,
-    draw_homographies,
     find_task,
-    MatchingModel,
     salient_masks,
     TASKS,
-    warp,
 )
 
 CPU = torch.device('cpu')
@@ -31,7 +27,7 @@ PARTS = {
     'detection': {'classification', 'box'},
     'segmentation': {'segmentation'},
     'saliency': {'saliency'},
-    'matching': {'matching'},
+    'matching': {'matching', 'fine_matching'},
 }
 
 
@@ -96,34 +92,3 @@ def test_the_loss_of_a_task_falls(task, tmp_path, monkeypatch):
 def test_salient_are_person_car_and_bicycle():
     labels = torch.tensor([[[0, 1, 5, 6, 7, 255]]], dtype=torch.uint8)
     assert salient_masks(labels).tolist() == [[[0, 0, 1, 1, 1, 255]]]
-
-
-def test_homographies_move_corners_as_far_as_they_say():
-    torch.manual_seed(3)
-    homographies = draw_homographies(200, (48, 80), device=CPU)
-    corners = torch.tensor([[0.0, 0], [79, 0], [79, 47], [0, 47]])
-    moved = (warp_points(corners, homographies) - corners).abs()
-    assert (moved <= torch.tensor([12.0, 7.2]) + 1e-2).all()
-    assert moved[..., 0].max() > 11.0
-    assert moved[..., 1].max() > 6.5
-
-
-def test_a_warped_image_shows_what_the_homography_points_at():
-    image = torch.zeros(1, 3, 32, 48)
-    image[:, :, 20, 30] = 1.0
-    homography = torch.eye(3)[None].clone()
-    homography[0, 0, 2], homography[0, 1, 2] = 5.0, -3.0  # thermal + (5, -3) = RGB
-    warped = warp(image, homography)
-    assert float(warped[0, 0, 23, 25]) == pytest.approx(1.0, abs=1e-4)
-    assert float(warped.sum()) == pytest.approx(3.0, abs=1e-3)
-
-
-def test_a_pair_without_a_camera_teaches_no_matching():
-    model = build_task_model(config_of('matching')).train()
-    assert isinstance(model, MatchingModel)
-    available = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
-    images = torch.rand(2, 3, 64, 96)
-    targets = model(images, images, available)['matching_targets']
-    assert targets[0].any()
-    assert not targets[1].any()
-    assert set(model.eval()(images, images, available)) == {'matching_logits'}

@@ -2,13 +2,22 @@
 from __future__ import annotations
 
 import pytest
-from slow_vit import attention, bicubic, double, layer_norm, mlp, patches, randomise
+from slow_vit import (
+    attention,
+    bias_of_offsets,
+    bicubic,
+    double,
+    layer_norm,
+    mlp,
+    offset_rows,
+    patches,
+    randomise,
+)
 import torch
 from torch.nn import functional
 
 from rgbt_models.errors import EncoderError
 from rgbt_models.vit import beit_base, BiasTableViT, TowerConfig, vitdet_base, WindowedViT
-from rgbt_models.vit.attention import axis_table, bias_table_rows
 
 DIM, HEADS, PATCH = 12, 3, 4
 
@@ -95,8 +104,8 @@ def test_the_segmentation_encoder_has_the_published_names_and_shapes():
 
 def slow_decomposed(grid, weights, name):
     h, w, d = grid.shape
-    rows = axis_table(weights[f'{name}.rel_pos_h'], h)
-    columns = axis_table(weights[f'{name}.rel_pos_w'], w)
+    rows = offset_rows(weights[f'{name}.rel_pos_h'], h)
+    columns = offset_rows(weights[f'{name}.rel_pos_w'], w)
 
     def bias(_, q):
         on_y = torch.einsum('ic,ijc->ij', q, rows.repeat_interleave(w, 0).repeat_interleave(w, 1))
@@ -147,17 +156,18 @@ def test_the_segmentation_encoder_equals_a_slow_one():
     weights = double(encoder)
     grid = patches(image[0], weights, 'patch_embed.proj', patch=PATCH).reshape(6, DIM)
     tokens = torch.cat([weights['cls_token'][0], grid]) + weights['pos_embed'][0]
-    rows, expected = bias_table_rows((2, 3)), []
+    expected = []
     for block in range(3):
         name = f'blocks.{block}'
         table = weights[f'{name}.attn.relative_position_bias_table']
+        biases = bias_of_offsets(table, 2, 3)
         normed = layer_norm(tokens, weights, f'{name}.norm1', eps=1e-6)
         attended = attention(
             normed,
             weights,
             f'{name}.attn',
             heads=HEADS,
-            bias=lambda head, _, table=table: table[rows, head],
+            bias=lambda head, _, biases=biases: biases[head],
         )
         tokens = tokens + weights[f'{name}.gamma_1'] * attended
         normed = layer_norm(tokens, weights, f'{name}.norm2', eps=1e-6)

@@ -73,3 +73,19 @@ def test_a_pool_size_that_is_none_is_refused(tmp_path, capsys, size):
     with pytest.raises(SystemExit):
         convert('m3fd', tmp_path, tmp_path / 'pool', f'--pool={size}')
     assert 'is not HEIGHTxWIDTH' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('options', 'classes'),
+    [((), ['people']), (('--map-classes',), ['person', 'car', 'bicycle'])],
+)
+def test_a_pool_keeps_the_classes_of_the_set_unless_they_are_mapped(tmp_path, options, classes):
+    convert('m3fd', tmp_path, tmp_path / 'pool', '--pool', '24x32', *options)
+    found = json.loads((tmp_path / 'pool/pool.json').read_text())['detection_classes']
+    assert set(classes) <= {name.lower() for name in found}
+    assert ('person' in found) == ('--map-classes' in options)
+
+
+def test_mapping_without_a_pool_is_refused(tmp_path, capsys):
+    assert convert('m3fd', tmp_path, tmp_path / 'out', '--map-classes') == 2
+    assert '--map-classes is given without --pool' in capsys.readouterr().err

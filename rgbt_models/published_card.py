@@ -3,6 +3,7 @@
 
 Differs from ``rgbt_models.card``: the published models have three means per modality, a channel
 order, padding and no dominance outputs, so their card is a format of its own in the same file.
+``view_as_model_card`` shows it to the runtime as a card. Needs no torch.
 """
 
 from __future__ import annotations
@@ -12,15 +13,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rgbt_models.card import CARD_FILE, WEIGHTS_FILE
-from rgbt_models.errors import CardError
+import numpy as np
+from numpy.typing import NDArray
 
-CARD_FORMAT = 'published-1'
+from rgbt_models.card import (
+    CARD_FILE,
+    MdiCalibration,
+    ModelCard,
+    PUBLISHED_ARCHITECTURES,
+    PUBLISHED_FORMAT,
+    WEIGHTS_FILE,
+)
+from rgbt_models.errors import CardError
+from rgbt_models.normalise import FloatArray, ThermalNormaliser
+
 TASKS = ('encoder', 'detection', 'segmentation', 'saliency')
 CHANNEL_ORDERS = ('rgb', 'bgr')
 IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
 IMAGENET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
 Triple = tuple[float, float, float]
+# Sides of the network input: windows and pyramids need no finer steps.
+SIZE_MULTIPLE = 32
+# Width over height of the image that segmentation slides over, where the settings name none.
+SEGMENTATION_RATIO = 4 / 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +113,7 @@ class PublishedCard:
 
     def to_json(self) -> str:
         """Return the card as JSON text, keys in field order, ending with a newline."""
-        values = {'format': CARD_FORMAT, **asdict(self)}
+        values = {'format': PUBLISHED_FORMAT, **asdict(self)}
         del values['folder']
         return json.dumps(values, indent=2, ensure_ascii=False) + '\n'
 
@@ -118,10 +133,10 @@ def load_published_card(folder: Path) -> PublishedCard:
             f'checkpoint wrote; convert the checkpoint again'
         ) from error
     found = values.pop('format', None) if isinstance(values, dict) else None
-    if found != CARD_FORMAT:
+    if found != PUBLISHED_FORMAT:
         raise CardError(
-            f"card '{path}' has format {found!r}; expected '{CARD_FORMAT}'; give a folder that "
-            f'rgbt convert checkpoint wrote'
+            f"card '{path}' has format {found!r}; expected '{PUBLISHED_FORMAT}'; give a folder "
+            f'that rgbt convert checkpoint wrote'
         )
     names = {item.name for item in fields(PublishedCard)} - {'folder'}
     if set(values) != names:
@@ -143,3 +158,74 @@ def _build_card(values: dict[str, Any], path: Path) -> PublishedCard:
             f"card '{path}' is malformed ({error}); expected the types of PublishedCard; "
             f'convert the checkpoint again'
         ) from error
+
+
+class ReleasedThermalNormaliser(ThermalNormaliser):
+    """What the published models see of a thermal image: 8 bit as it is, others stretched.
+
+    The release reads 8-bit files and divides by 255. Nothing is said there of other images; they
+    get the percentile stretch, clipped to the same range.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, thermal: NDArray[np.generic]) -> FloatArray:
+        """Map an image (h, w) of any real dtype to (h, w) float32 in 0..1."""
+        if thermal.dtype == np.uint8:
+            scaled: FloatArray = np.asarray(thermal, np.float32) / np.float32(255.0)
+            return scaled
+        return super().__call__(thermal)
+
+
+def view_as_model_card(card: PublishedCard) -> ModelCard:
+    """Show a published card to the runtime.
+
+    The runtime's own standardisation only subtracts the grey level of the padding, so that what
+    it leaves 0 has that level; ``published.runtime`` does the rest by the published card, with
+    three means per modality and the channel order. There are no shares, so no calibration.
+
+    Args:
+        card: Of task detection, segmentation or saliency.
+
+    Raises:
+        CardError: If it is of an encoder, or of an architecture that does not run.
+    """
+    if card.task == 'encoder':
+        raise CardError(
+            f"card '{card.name}' is of a pretrained encoder, which gives neither boxes nor "
+            f'labels; expected a card of task detection, segmentation or saliency; convert a '
+            f'finished model (load_encoder of rgbt_models.published reads this one)'
+        )
+    if card.architecture not in PUBLISHED_ARCHITECTURES:
+        raise CardError(
+            f"card '{card.name}' has architecture '{card.architecture}'; expected one of "
+            f'{", ".join(PUBLISHED_ARCHITECTURES)}; convert the checkpoint again'
+        )
+    grey = card.pad_level / 255
+    is_detector = card.task == 'detection'
+    return ModelCard(
+        name=card.name,
+        version=card.source_sha256[:8],
+        architecture=card.architecture,
+        input_hw=card.input_hw if is_detector else _wide_input(card.input_hw[0]),
+        size_multiple=SIZE_MULTIPLE,
+        rgb_mean=(grey, grey, grey),
+        rgb_std=(1.0, 1.0, 1.0),
+        thermal_mean=grey,
+        thermal_std=1.0,
+        thermal_normaliser=ReleasedThermalNormaliser(min_value=0.0, max_value=1.0),
+        detection_classes=card.classes if is_detector else (),
+        segmentation_classes=() if is_detector else card.classes,
+        mdi_calibration=MdiCalibration(weights=(), bias=0.0),
+        weights_sha256=card.weights_sha256,
+        graph_sha256='',
+        licence=card.licence,
+        training_data=f"trained by its authors, converted from '{card.source_file}'",
+        synthetic_only=False,
+        folder=card.folder,
+    )
+
+
+def _wide_input(window: int) -> tuple[int, int]:
+    columns = round(window * SEGMENTATION_RATIO / SIZE_MULTIPLE)
+    return window, columns * SIZE_MULTIPLE
