@@ -8,8 +8,9 @@ GMM-CMSS masks; and GMM-CMSS followed by PCCL, all pretrainings reading the same
 of the pool without labels. Each is fine-tuned on every twentieth shard (5 % of the pairs), once
 per seed and with the same steps, and evaluated on the test set, fused, at half the image size.
 
-Finished runs in the work folder are kept, so an interrupted measurement goes on where it was. The
-bound: GMM-CMSS is better than scratch by 3 points of mIoU or of mean AP50.
+Finished runs in the work folder are kept, so an interrupted measurement goes on where it was; runs
+of other settings are refused. The bound: GMM-CMSS is better than scratch by 3 points of mIoU or of
+mean AP50.
 """
 
 from __future__ import annotations
@@ -41,9 +42,11 @@ from rgbt_models.pretrain.config import PretrainConfig, UnivConfig
 from rgbt_models.pretrain.mae import MaeConfig
 from rgbt_models.pretrain.masking import MaskingConfig
 from rgbt_models.train.config import TrainConfig
+from rgbt_perception.errors import ConfigError
 from rgbt_perception.evaluate import METRICS_FILE
 
 SCRATCH, RANDOM, GMM_CMSS, WITH_PCCL = 'scratch', 'random masks', 'GMM-CMSS', 'GMM-CMSS + PCCL'
+PLAN_FILE = 'plan.json'
 METHODS = (SCRATCH, RANDOM, GMM_CMSS, WITH_PCCL)
 METRICS = ('mIoU', 'mean AP50')
 MIN_GAIN = 0.03
@@ -127,6 +130,30 @@ def train_config(method: str, plan: Plan, *, seed: int) -> TrainConfig:
         thermal_mean=PretrainConfig().thermal_mean,
         thermal_std=PretrainConfig().thermal_std,
     )
+
+
+def claim_work(plan: Plan) -> None:
+    """Note the settings in the work folder, unless it holds runs of others.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    settings = {
+        'pool': str(plan.pool_dir.resolve()),
+        'test': str(plan.test_dir.resolve()),
+        'pretrain_steps': plan.pretrain_steps,
+        'train_steps': plan.train_steps,
+    }
+    path = plan.work_dir / PLAN_FILE
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=2), encoding='utf-8')
+    found = json.loads(path.read_text(encoding='utf-8'))
+    if found != settings:
+        raise ConfigError(
+            f"the work folder '{plan.work_dir}' holds runs of {found}; expected {settings}; name "
+            f'another --work'
+        )
 
 
 def link_labeled(plan: Plan) -> int:
@@ -265,6 +292,10 @@ def main() -> int:
         train_steps=options.train_steps,
         num_seeds=options.seeds,
     )
+    try:
+        claim_work(plan)
+    except ConfigError as error:
+        parser.error(str(error))
     num_shards = link_labeled(plan)
     run_all(plan, num_jobs=options.jobs, console=console)
     summary = summarise(read_scores(plan))

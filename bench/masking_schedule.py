@@ -111,6 +111,11 @@ def load_street(pool: Path, *, num_pairs: int) -> PatchPairs:
     chosen = [samples[index] for index in range(min(num_pairs, len(samples)))]
     batch = collate(chosen, TrainConfig())
     h, w = batch.rgb.shape[2:]
+    if min(h, w) < IMAGE_SIZE:
+        raise SystemExit(
+            f"pairs of '{pool}' are {w}x{h} px; expected at least {IMAGE_SIZE} px a side; "
+            f'render a pool of a larger pool_scale'
+        )
     top, left = max(0, h - IMAGE_SIZE), (w - IMAGE_SIZE) // 2
     window = (slice(top, top + IMAGE_SIZE), slice(left, left + IMAGE_SIZE))
     labels = batch.label_maps[(slice(None), *window)].numpy()
@@ -145,7 +150,9 @@ def follow_schedule(
         means.append(masker.schedule_state.sampling_means)
         found = np.zeros(2)
         for step in range(STEPS_PER_EPOCH):
-            rows = torch.from_numpy(rng.choice(len(pairs.rgb), BATCH, replace=False))
+            rows = torch.from_numpy(
+                rng.choice(len(pairs.rgb), min(BATCH, len(pairs.rgb)), replace=False)
+            )
             visible = masker.draw(tokens[0][rows], tokens[1][rows])
             masker.finish_step(1.0, 1.0, epoch * STEPS_PER_EPOCH + step)
             truth = pairs.is_object[rows]

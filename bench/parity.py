@@ -21,7 +21,6 @@ from torch import nn, Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms
 
-from bench.parity_release import compare_release
 from bench.report import (
     add_common_arguments,
     Bound,
@@ -60,6 +59,8 @@ def main() -> int:
         compare_boxes,
     ]
     if arguments.release is not None:
+        from bench.parity_release import compare_release  # which uses what is defined here
+
         parts.append(lambda: compare_release(arguments.release))
     with torch.no_grad():
         found = [item for part in parts for item in part()]

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
+from bench.parity import randomise, relative_difference
 from rgbt_models.pretrain.cmss import compute_cmss, normalise_cmss
 from rgbt_models.pretrain.gmm_masking import OnlineGaussianMixture
 from rgbt_models.pretrain.masking_schedule import MaskingSchedule, ScheduleState
@@ -56,7 +57,7 @@ def compare_release(folder: Path) -> Comparisons:
         yield from _compare_sampler(sampler)
         yield from _compare_schedule(sampler)
         grid = positions.build_2d_sincos_position_embedding(14, WIDTH)
-        yield 'sin-cos positions, release', _difference(sincos_grid(14, 14, WIDTH), grid)
+        yield 'sin-cos positions, release', relative_difference(sincos_grid(14, 14, WIDTH), grid)
         yield from _compare_detection(encoder, pyramid)
 
 
@@ -74,7 +75,7 @@ def _compare_sampler(module: ModuleType) -> Comparisons:
         thermal, rgb = (contrast * torch.randn(shape, generator=generator) for _ in range(2))
         expected = public.MSDI_Similarity(thermal.flatten(0, 1), rgb.flatten(0, 1))
         values = normalise_cmss(compute_cmss(rgb, thermal, variant='released'), rule='max')
-        cmss = max(cmss, _difference(values.flatten(), expected))
+        cmss = max(cmss, relative_difference(values.flatten(), expected))
         public.e_step(expected.double().numpy())
         public.m_step(expected.double().numpy())
         mixture.update(expected)
@@ -83,7 +84,7 @@ def _compare_sampler(module: ModuleType) -> Comparisons:
             (mixture.variances, public.GMM_covariances),
             (mixture.weights, public.GMM_weights),
         ):
-            state = max(state, _difference(own, torch.from_numpy(theirs)))
+            state = max(state, relative_difference(own, torch.from_numpy(theirs)))
     yield 'CMSS as released, release', cmss
     yield f'mixture over {STEPS} batches, release', state
     grid = expected.reshape(BATCH, NUM_PATCHES)
@@ -111,29 +112,29 @@ def _compare_schedule(module: ModuleType) -> Comparisons:
         state = schedule.advance(state, MIXTURE, LOSS_GAP)
         own = torch.tensor(state.sampling_means)
         expected = torch.tensor(np.array(public.sample_range), dtype=torch.float32)
-        sums = max(sums, _difference(own.sum(), expected.sum()))
+        sums = max(sums, relative_difference(own.sum(), expected.sum()))
         if expected.max() <= max(MIXTURE):  # the release goes one step too far, and stays there
-            means = max(means, _difference(own, expected))
+            means = max(means, relative_difference(own, expected))
         found = torch.tensor([state.keep_bias, state.mean_bias])
         expected = torch.tensor([float(public.maskratio_bias), float(public.sample_gmm_bias)])
         if (expected < torch.tensor([schedule.max_keep_bias, schedule.max_mean_bias])).all():
-            biases = max(biases, _difference(found, expected))
+            biases = max(biases, relative_difference(found, expected))
     yield 'sampling means while none has passed the mixture, release', means
     yield f'their sum over {NUM_EPOCHS} epochs, release', sums
     yield 'biases within their bounds, release', biases
 
 
 def _compare_detection(encoder: ModuleType, pyramid: ModuleType) -> Comparisons:
-    ours = _randomise(vitdet_base(), seed=3)
+    ours = randomise(vitdet_base(), seed=3)
     norm = {'type': 'LN', 'eps': 1e-5}
     settings = {'img_size': 960, 'window_size': 14, 'norm_cfg': norm, 'use_rel_pos': True}
     public = encoder.ViT(**settings).eval()
     public.load_state_dict(ours.state_dict(), strict=True)
     generator = torch.Generator().manual_seed(4)
     image = torch.randn(1, 3, 480, 640, generator=generator)
-    yield 'ViTDet encoder, release', _difference(ours.features(image)[0], public(image))
+    yield 'ViTDet encoder, release', relative_difference(ours.features(image)[0], public(image))
     width = 2 * WIDTH
-    neck = _randomise(SimplePyramid(), seed=5)
+    neck = randomise(SimplePyramid(), seed=5)
     channels = [width // 4, width // 2, width, width]
     public_neck = pyramid.SimpleFPN(
         width, channels, 256, num_outs=5, norm_cfg={'type': 'LN2d', 'eps': 1e-5}
@@ -142,7 +143,7 @@ def _compare_detection(encoder: ModuleType, pyramid: ModuleType) -> Comparisons:
     features = torch.randn(1, width, 11, 14, generator=generator)
     levels = zip(neck(features), public_neck(features), strict=True)
     for index, (found, expected) in enumerate(levels):
-        yield f'simple pyramid, level {index}, release', _difference(found, expected)
+        yield f'simple pyramid, level {index}, release', relative_difference(found, expected)
 
 
 def _load(folder: Path, tail: str) -> Any:
@@ -232,16 +233,3 @@ def _openmmlab() -> Iterator[None]:
         vars(modules[name]).update(values)
     with mock.patch.dict(sys.modules, modules):
         yield
-
-
-def _randomise(module: Any, *, seed: int) -> Any:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return module.eval()
-
-
-def _difference(found: Tensor, expected: Tensor) -> float:
-    if found.shape != expected.shape:
-        return float('inf')
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))

@@ -22,6 +22,7 @@ import math
 import os
 from pathlib import Path
 import platform
+import re
 
 import numpy as np
 from rich.console import Console
@@ -216,3 +217,15 @@ def _version_of(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return NOT_INSTALLED
+
+
+def parse_size_hw(text: str) -> tuple[int, int]:
+    """Parse HEIGHTxWIDTH, px.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is something else.
+    """
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH; write e.g. 96x128")
+    return int(match[1]), int(match[2])

@@ -14,7 +14,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-import re
 import sys
 import tempfile
 
@@ -25,6 +24,7 @@ from bench.report import (
     describe,
     describe_bounds,
     number,
+    parse_size_hw,
     print_bounds,
     write_results,
 )
@@ -171,18 +171,6 @@ def work_folder(path: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def parse_input(text: str) -> tuple[int, int]:
-    """Parse HEIGHTxWIDTH.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is something else.
-    """
-    match = re.fullmatch(r'(\d+)x(\d+)', text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH; write e.g. 96x128")
-    return int(match[1]), int(match[2])
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run, judge, print and write."""
     parser = argparse.ArgumentParser(
@@ -193,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--rate', type=number(float, at_least=1.0), default=10.0, help='Hz')
     parser.add_argument('--seed', type=number(int, at_least=0), default=1, help='of the faults')
-    parser.add_argument('--input', type=parse_input, default=(96, 128), help='network input, px')
+    parser.add_argument('--input', type=parse_size_hw, default=(96, 128), help='network input, px')
     parser.add_argument('--logs', type=Path, help='folder for logs and snapshots that stays')
     parser.add_argument('--domain', type=number(int, at_least=0), help='ROS domain')
     add_common_arguments(parser)

@@ -21,7 +21,14 @@ from rich.console import Console
 from rich.table import Table
 import torch
 
-from bench.report import add_common_arguments, conditions, describe, number, write_results
+from bench.report import (
+    add_common_arguments,
+    conditions,
+    describe,
+    number,
+    parse_size_hw,
+    write_results,
+)
 from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_models.train.batches import TrainBatch
 from rgbt_models.train.config import TrainConfig
@@ -111,25 +118,24 @@ def main(argv: list[str] | None = None) -> int:
         prog='python -m bench.training', description=(__doc__ or '').partition('\n')[0]
     )
     parser.add_argument('--device', default='cpu', help='cpu or cuda:0')
-    parser.add_argument('--size', default='256x320', metavar='HxW', help='input, px')
+    parser.add_argument(
+        '--size', type=parse_size_hw, default=(256, 320), metavar='HxW', help='input, px'
+    )
     parser.add_argument(
         '--threads', type=number(int, at_least=1), default=1, help='CPU threads of torch'
     )
     add_common_arguments(parser, rounds=5)
     args = parser.parse_args(argv)
-    height, width = (int(side) for side in args.size.split('x'))
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     measured = {
-        name: measure_architecture(
-            name, size_hw=(height, width), device=device, rounds=args.rounds
-        )
+        name: measure_architecture(name, size_hw=args.size, device=device, rounds=args.rounds)
         for name in ARCHITECTURES
     }
     results = {
         'conditions': conditions(
             device=args.device,
-            input=args.size,
+            input_hw=list(args.size),
             threads=args.threads,
             rounds=args.rounds,
             batches=BATCHES,
@@ -138,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         'training': measured,
     }
     path = write_results('training', results, args.out)
-    table = Table(title=f'training at {args.size}, batch {BATCHES[-1]}')
+    table = Table(title=f'training at {args.size[0]}x{args.size[1]}, batch {BATCHES[-1]}')
     for column in ('architecture', 'pairs/s', 'peak MiB', 'MiB per pair'):
         table.add_column(column)
     for name, row in measured.items():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rgbt_models.errors import AdapterError, WeightsError
+from rgbt_models.weights import list_differences
 
 ADAPTER_FORMAT = '1'
 
@@ -113,17 +114,10 @@ def check_names(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor])
     Raises:
         WeightsError: If not; the message lists what is missing, unexpected and mismatched.
     """
-    missing = sorted(set(wanted) - set(found))
-    unexpected = sorted(set(found) - set(wanted))
-    mismatched = [
-        f'{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}'
-        for name in sorted(set(wanted) & set(found))
-        if found[name].shape != wanted[name].shape
-    ]
-    if missing or unexpected or mismatched:
+    differences = list_differences(found, wanted)
+    if differences:
         raise WeightsError(
-            f"adapter '{path}' does not fit the encoder; missing: {_join(missing)}; unexpected: "
-            f'{_join(unexpected)}; mismatched: {_join(mismatched)}; use the encoder it was '
+            f"adapter '{path}' does not fit the encoder; {differences}; use the encoder it was "
             f'trained with'
         )
 
@@ -136,7 +130,3 @@ def hash_tensors(tensors: dict[str, Tensor]) -> str:
         digest.update(f'{name} {value.dtype} {tuple(value.shape)};'.encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _join(names: list[str]) -> str:
-    return ', '.join(names) or 'none'

@@ -205,7 +205,7 @@ def load_card(name_or_path: str | Path) -> ModelCard:
     if not path.is_file():
         raise CardError(
             f"no model card at '{path}'; expected one of {', '.join(list_cards()) or 'none'} or a "
-            f'folder with {CARD_FILE}; check the model name or path'
+            f'folder with {CARD_FILE}; check the model name, or write a path with a /: ./{text}'
         )
     return _parse_card(path)
 

@@ -23,6 +23,7 @@ SEGMENTATION_CLASSES = (
 )
 # Of pools made of saliency masks.
 MASK_CLASSES = ('background', 'salient')
+UNLABELED = 255  # in label maps and masks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

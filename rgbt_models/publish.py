@@ -37,7 +37,7 @@ from rgbt_models.weights import load_weights, save_weights
 INPUT_HW = (288, 384)
 RGB_HEIGHT = 480  # of the world's cameras, px
 SIZE_MULTIPLE = 16
-PUBLISHED_TASKS = ('both', 'detection', 'segmentation')
+CARD_TASKS = ('both', 'detection', 'segmentation')
 TRAINING_DATA = (
     'Synthetic data only: street scenes ray-cast by rgbt_models.synthetic; no real image was used.'
 )
@@ -72,10 +72,10 @@ def publish_run(
     """
     run = read_run(run_dir)
     config = build_train_config(run['config'])
-    if config.task not in PUBLISHED_TASKS:
+    if config.task not in CARD_TASKS:
         raise DatasetError(
             f"run '{run_dir}' learnt the task '{config.task}'; expected one of "
-            f'{", ".join(PUBLISHED_TASKS)}, whose heads a card can have; train one of those'
+            f'{", ".join(CARD_TASKS)}, whose heads a card can have; train one of those'
         )
     label_set = parse_label_set(run)
     pool = _open_pool(pool_dir, label_set, config.task)

@@ -55,7 +55,7 @@ class PublishedCard:
         thermal_mean: Mean of the three copies of the thermal channel, 0..1 units of 8 bit.
         thermal_std: Standard deviation of the three copies.
         pad_level: Grey level (8 bit) of the padding right and below; 0 where nothing is padded.
-        norm_eps: Epsilon of the encoder's layer norms.
+        norm_eps: Epsilon of the encoder's layer norms; told here, set by ``architecture``.
         classes: Class names, index = class id; empty for an encoder.
         weights_sha256: SHA-256 of ``model.safetensors``.
         source_file: Name of the file converted.

@@ -52,20 +52,38 @@ def load_weights(model: nn.Module, path: Path, *, expected_sha256: str | None = 
             f"cannot read weights '{path}' ({error}); expected a safetensors file; restore it"
         ) from error
     wanted = model.state_dict()
-    missing = sorted(set(wanted) - set(found))
-    unexpected = sorted(set(found) - set(wanted))
+    differences = list_differences(found, wanted)
+    if differences:
+        raise WeightsError(
+            f"weights '{path}' do not fit the model; {differences}; use the weights of this "
+            f'architecture'
+        )
+    model.load_state_dict(found, strict=True)
+
+
+def list_differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return what is missing, unexpected and mismatched as text, three names of each list.
+
+    Args:
+        found: Tensors of a file, of any shape.
+        wanted: Tensors of a network.
+
+    Returns:
+        '' where all names and shapes are alike.
+    """
     mismatched = [
         f'{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}'
         for name in sorted(set(wanted) & set(found))
         if found[name].shape != wanted[name].shape
     ]
-    if missing or unexpected or mismatched:
-        raise WeightsError(
-            f"weights '{path}' do not fit the model; missing: {_shorten(missing)}; unexpected: "
-            f'{_shorten(unexpected)}; mismatched: {_shorten(mismatched)}; use the weights of this '
-            f'architecture'
-        )
-    model.load_state_dict(found, strict=True)
+    lists = {
+        'missing': sorted(set(wanted) - set(found)),
+        'unexpected': sorted(set(found) - set(wanted)),
+        'mismatched': mismatched,
+    }
+    if not any(lists.values()):
+        return ''
+    return '; '.join(f'{title}: {_shorten(names)}' for title, names in lists.items())
 
 
 def _shorten(names: list[str]) -> str:

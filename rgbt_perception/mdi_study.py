@@ -279,7 +279,12 @@ def rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def spearman(values: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Return the rank correlation of two rows (n,) in [-1, 1]; NaN where one is constant."""
+    """Return the rank correlation of two rows (n,) in [-1, 1].
+
+    NaN where a row is constant or has a value that is not finite.
+    """
+    if not (np.isfinite(values).all() and np.isfinite(others).all()):
+        return float('nan')
     a, b = (rank(row) - (len(row) - 1) / 2.0 for row in (values, others))
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm > 0.0 else float('nan')

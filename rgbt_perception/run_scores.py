@@ -269,7 +269,7 @@ def describe_run(run: FinishedRun, pool_dir: Path) -> dict[str, Any]:
         'task': run.config.task,
         'architecture': run.config.architecture,
         'steps': run.steps,
-        'is_trained_on_pool': is_trained_on(run.config, pool_dir),
+        'is_trained_on_pool': is_trained_on(run.about, pool_dir),
     }
 
 
@@ -304,6 +304,7 @@ def _score_matching(
 ) -> dict[str, Any]:
     from rgbt_models.heads.matching import COARSE_STRIDE
     from rgbt_models.train.matching_run import match_moved
+    from rgbt_models.train.matching_task import MAX_SHIFT
 
     scorer = MatchingScorer(precision_px=[COARSE_STRIDE * n for n in PRECISION_PATCHES])
     count = 0
@@ -318,7 +319,7 @@ def _score_matching(
         'conditions': {
             'single_cameras': NEEDS_BOTH,
             'seed': seed,
-            'homographies': 'drawn as in training: every corner by up to 0.15 of the side',
+            'homographies': f'drawn as in training: every corner by up to {MAX_SHIFT} of the side',
         },
     }
 

@@ -69,7 +69,7 @@ class Scores:
     def metrics(self) -> dict[str, Any]:
         """Compute mAP, AP50 and AP75 by class, mIoU, mAcc and IoU by class, and MR-2 where known.
 
-        Means are over all classes of the card.
+        Means are over all classes with ground truth, a background included.
         """
         return {
             **box_values(self.boxes.compute()),

@@ -77,7 +77,7 @@ def give_fixed_batches(num_processes: int) -> None:
     """Give process r the batches r, r + n, ... of a fixed list, and no random positions."""
     encoder.MAX_POSITION_SHIFT = 0
 
-    def open_sampler(_pool, seed, state):
+    def open_sampler(_pool, seed, state, **_):
         return (), np.random.default_rng(seed), seed[1] if state is None else state['drawn']
 
     def iterate_batches(_pool, _rng, config, *, drawn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from rgbt_models.label_sets import (
     LabelSet,
     MASK_CLASSES,
     SEGMENTATION_CLASSES,
+    UNLABELED,
 )
 
-UNLABELED = 255
 # Names of data sets, in lower case, for ours.
 DETECTION_ALIASES = {
     **{name: name for name in DETECTION_CLASSES},
@@ -33,6 +34,14 @@ SEGMENTATION_ALIASES = {
     'sidewalk': 'ground',
     'terrain': 'ground',
 }
+
+
+class LabelKinds(NamedTuple):
+    """Whether any pair of a data set has boxes, a label map, a saliency mask."""
+
+    boxes: bool = False
+    label_maps: bool = False
+    masks: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -66,25 +75,47 @@ def keep_classes(manifest: Manifest) -> PoolLabels:
     Raises:
         DatasetError: If there are label maps but no names for their ids, or names repeat.
     """
-    boxes, maps, masks = _kinds_of(manifest)
-    names = manifest.detection_classes if boxes else ()
-    if boxes and not names:
-        found = {box.class_name for entry in manifest.entries for box in entry.boxes or ()}
-        names = tuple(sorted(found))
-    classes = manifest.segmentation_classes if maps else ()
-    if maps and not classes:
+    return keep_names(
+        manifest.name,
+        kinds=label_kinds(manifest),
+        detection_classes=box_classes(manifest),
+        segmentation_classes=manifest.segmentation_classes,
+    )
+
+
+def keep_names(
+    name: str,
+    *,
+    kinds: LabelKinds,
+    detection_classes: tuple[str, ...],
+    segmentation_classes: tuple[str, ...],
+) -> PoolLabels:
+    """Keep the classes of a data set of which this is known.
+
+    Args:
+        name: Of the data set.
+        kinds: What its pairs are labeled with.
+        detection_classes: Of boxes.
+        segmentation_classes: Of label maps, by id.
+
+    Raises:
+        DatasetError: If there are label maps but no names for their ids, or names repeat.
+    """
+    names = detection_classes if kinds.boxes else ()
+    classes = segmentation_classes if kinds.label_maps else ()
+    if kinds.label_maps and not classes:
         raise DatasetError(
-            f"'{manifest.name}' has label maps and no segmentation_classes; expected their names "
+            f"'{name}' has label maps and no segmentation_classes; expected their names "
             f'by id; add them to the manifest'
         )
-    has_masks = masks and not maps
+    has_masks = kinds.masks and not kinds.label_maps
     if has_masks:
         classes = MASK_CLASSES
     pixel_ids = np.full(256, UNLABELED, np.uint8)
     pixel_ids[: len(classes)] = np.arange(len(classes))
     return PoolLabels(
         label_set=LabelSet(detection_classes=names, segmentation_classes=classes),
-        box_ids={spelt: i for i, name in enumerate(names) for spelt in (name.lower(), name)},
+        box_ids={spelt: i for i, own in enumerate(names) for spelt in (own.lower(), own)},
         pixel_ids=pixel_ids,
         has_masks=has_masks,
     )
@@ -92,7 +123,7 @@ def keep_classes(manifest: Manifest) -> PoolLabels:
 
 def map_classes(manifest: Manifest) -> PoolLabels:
     """Bring the classes of a data set to those of the package; others are unknown ground."""
-    boxes, maps, _ = _kinds_of(manifest)
+    kinds = label_kinds(manifest)
     pixel_ids = np.full(256, UNLABELED, np.uint8)
     for index, name in enumerate(manifest.segmentation_classes):
         ours = SEGMENTATION_ALIASES.get(name.lower())
@@ -100,18 +131,27 @@ def map_classes(manifest: Manifest) -> PoolLabels:
             pixel_ids[index] = SEGMENTATION_CLASSES.index(ours)
     return PoolLabels(
         label_set=LabelSet(
-            detection_classes=DETECTION_CLASSES if boxes else (),
-            segmentation_classes=SEGMENTATION_CLASSES if maps else (),
+            detection_classes=DETECTION_CLASSES if kinds.boxes else (),
+            segmentation_classes=SEGMENTATION_CLASSES if kinds.label_maps else (),
         ),
         box_ids={name: DETECTION_CLASSES.index(ours) for name, ours in DETECTION_ALIASES.items()},
         pixel_ids=pixel_ids,
     )
 
 
-def _kinds_of(manifest: Manifest) -> tuple[bool, bool, bool]:
-    """Return whether any pair has boxes, a label map, a saliency mask."""
-    return (
-        any(entry.boxes is not None for entry in manifest.entries),
-        any(entry.label_map_path is not None for entry in manifest.entries),
-        any(entry.mask_path is not None for entry in manifest.entries),
+def box_classes(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of boxes: those listed, else those found in the order of the alphabet."""
+    if manifest.detection_classes:
+        return manifest.detection_classes
+    return tuple(
+        sorted({box.class_name for entry in manifest.entries for box in entry.boxes or ()})
+    )
+
+
+def label_kinds(manifest: Manifest) -> LabelKinds:
+    """Return what any pair of a manifest is labeled with."""
+    return LabelKinds(
+        boxes=any(entry.boxes is not None for entry in manifest.entries),
+        label_maps=any(entry.label_map_path is not None for entry in manifest.entries),
+        masks=any(entry.mask_path is not None for entry in manifest.entries),
     )

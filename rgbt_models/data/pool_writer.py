@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from rgbt_models.data.folder import check_empty
 from rgbt_models.data.manifest import BoxLabel, Manifest
 from rgbt_models.data.pairs import LoadedPair, try_load_pair
-from rgbt_models.data.pool_labels import keep_classes, map_classes, PoolLabels, UNLABELED
+from rgbt_models.data.pool_labels import keep_classes, map_classes, PoolLabels
 from rgbt_models.data.skipped import Skipped
 from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import UNLABELED
 from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 from rgbt_models.train.pool import CONVERTED_KEY, POOL_FILE, Sample, save_shard, SHARD_PAIRS
 

@@ -5,11 +5,13 @@ A shard is a plain tar; the files of one pair follow each other and share the na
 dot: ``000000012.json`` (name, boxes, and what else the manifest says), ``.rgb.jpg``,
 ``.thermal.png``, ``.label_map.png``, ``.mask.png``. They are written and read as a stream with the
 standard library, so a shard may come from a pipe, and the ``webdataset`` package can read them,
-too. ``shards.json`` names the shards, the number of pairs in each, and the classes.
+too. ``shards.json`` names the shards, the number of pairs in each, the classes, and the size that
+training brings all pairs to, at first that of most of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 import io
@@ -30,10 +32,10 @@ from rgbt_models.data.pairs import (
     LoadedPair,
     try_load_pair,
 )
+from rgbt_models.data.shard_index import INDEX_FILE, load_index, write_index
 from rgbt_models.data.skipped import Skipped
 from rgbt_models.errors import DatasetError
 
-INDEX_FILE = 'shards.json'
 _IMAGES = ('rgb', 'thermal', 'label_map', 'mask')
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ def write_shards(manifest: Manifest, out: Path, *, pairs_per_shard: int, skipped
     check_empty(out)
     out.mkdir(parents=True, exist_ok=True)
     counts: dict[str, int] = {}
+    sizes = Counter[tuple[int, int]]()
     total = 0
     archive: tarfile.TarFile | None = None
     for entry in manifest.entries:
@@ -72,6 +75,7 @@ def write_shards(manifest: Manifest, out: Path, *, pairs_per_shard: int, skipped
         assert archive is not None
         _write_pair(archive, entry, pair, f'{total:09d}')
         counts[name] += 1
+        sizes[pair.rgb.shape[0], pair.rgb.shape[1]] += 1
         total += 1
     if archive is None:
         raise DatasetError(
@@ -79,14 +83,7 @@ def write_shards(manifest: Manifest, out: Path, *, pairs_per_shard: int, skipped
             f'expected at least one; restore the images'
         )
     archive.close()
-    index = {
-        'name': manifest.name,
-        'note': manifest.note,
-        'detection_classes': list(manifest.detection_classes),
-        'segmentation_classes': list(manifest.segmentation_classes),
-        'shards': counts,
-    }
-    (out / INDEX_FILE).write_text(json.dumps(index, indent=1) + '\n', encoding='utf-8')
+    write_index(manifest, out, counts=counts, size_hw=sizes.most_common(1)[0][0])
     return total
 
 
@@ -108,18 +105,31 @@ def list_shards(folder: Path, *, rank: int = 0, world_size: int = 1) -> list[Pat
 def read_shards(paths: Sequence[Path], skipped: Skipped) -> Iterator[LoadedPair]:
     """Read pairs as a stream; corrupt pairs and the rest of a cut shard go to ``skipped``."""
     for path in paths:
-        yield from _read_shard(path, skipped)
+        for key, files in iterate_files(path, skipped):
+            pair = try_decode_files(files, f'{path.name}:{key}', skipped)
+            if pair is not None:
+                yield pair
 
 
-def _read_shard(path: Path, skipped: Skipped) -> Iterator[LoadedPair]:
+def iterate_files(path: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Read a shard as a stream without decoding.
+
+    Args:
+        path: Of the shard.
+        skipped: Receives the shard, if it is cut or lacks pairs.
+
+    Yields:
+        The key of a pair, and its files by what they are.
+
+    Raises:
+        DatasetError: If the index beside the shard is malformed.
+    """
     num_met = 0
     try:
         with tarfile.open(path, 'r|') as archive:
             for key, files in _groups(archive):
                 num_met += 1
-                pair = _try_decode(files, f'{path.name}:{key}', skipped)
-                if pair is not None:
-                    yield pair
+                yield key, files
     except (tarfile.TarError, OSError, EOFError) as error:
         skipped.add(path.name, f'cannot be read to its end ({error})')
     num_written = _num_written(path)
@@ -129,19 +139,13 @@ def _read_shard(path: Path, skipped: Skipped) -> Iterator[LoadedPair]:
 
 def _num_written(path: Path) -> int:
     """Return how many pairs a shard had according to the index beside it, 0 without one."""
-    index = path.with_name(INDEX_FILE)
-    if not index.is_file():
+    if not path.with_name(INDEX_FILE).is_file():
         return 0
-    try:
-        return int(json.loads(index.read_text(encoding='utf-8'))['shards'].get(path.name, 0))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"'{index}' is malformed ({error!r}), expected what rgbt convert dataset writes; "
-            f'write the shards again'
-        ) from error
+    return load_index(path.parent).counts.get(path.name, 0)
 
 
-def _try_decode(files: dict[str, bytes], name: str, skipped: Skipped) -> LoadedPair | None:
+def try_decode_files(files: dict[str, bytes], name: str, skipped: Skipped) -> LoadedPair | None:
+    """Decode the files of a pair; None, and its name in ``skipped``, when they are corrupt."""
     try:
         return _decode(files, name)
     except DatasetError as error:
@@ -199,7 +203,12 @@ def _decode(files: dict[str, bytes], name: str) -> LoadedPair:
         raise DatasetError(
             f'{name} has no valid JSON ({error}), expected that of a pair; write the shard again'
         ) from error
-    boxes = about.get('boxes')
+    boxes = about.get('boxes') if isinstance(about, dict) else ''
+    if not isinstance(boxes, list | None):
+        raise DatasetError(
+            f'{name} says {about!r}, expected an object whose boxes are a list; write the shard '
+            f'again'
+        )
     pair = LoadedPair(
         name=str(about.get('name', name)),
         rgb=decode_rgb(files['rgb'], name),

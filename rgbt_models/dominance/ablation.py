@@ -24,6 +24,7 @@ COALITIONS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 TOP_ANCHORS = 1000
 # Below this neither camera changes what is seen: the index says nothing.
 MIN_TOTAL = 1e-3
+_CLASS_AXES = {'class_logits': 2, 'segmentation_logits': 1}
 
 
 class Decoder(Protocol):
@@ -69,6 +70,13 @@ def decode_coalitions(model: Decoder, features: list[tuple[Tensor, Tensor]]) -> 
     return Coalitions(*runs)
 
 
+def logits_with_classes(outputs: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the names of the logits there are; those of a head without classes are not."""
+    return tuple(
+        name for name, axis in _CLASS_AXES.items() if name in outputs and outputs[name].shape[axis]
+    )
+
+
 def drop_effect(
     full: Mapping[str, Tensor],
     without_rgb: Mapping[str, Tensor],
@@ -91,7 +99,7 @@ def output_divergence(full: Mapping[str, Tensor], other: Mapping[str, Tensor]) -
         'class_logits': detection_divergence,
         'segmentation_logits': segmentation_divergence,
     }
-    terms = [measure(full[name], other[name]) for name, measure in by_head.items() if name in full]
+    terms = [by_head[name](full[name], other[name]) for name in logits_with_classes(full)]
     return torch.stack(terms).sum(dim=0)
 
 
@@ -114,19 +122,23 @@ def detection_divergence(
         top: Anchors per image, those with the best score of any class in the full pass.
 
     Returns:
-        KL(full || other), summed over the classes, mean over the anchors, shape (b,), nats.
+        KL(full || other), summed over the classes, mean over the anchors, shape (b,), nats; 0
+        without classes.
     """
+    if not full_logits.shape[2]:
+        return full_logits.new_zeros(len(full_logits), dtype=torch.float32)
     full, other = select_anchors(full_logits, full_logits, other_logits, top=top)
     return bernoulli_divergence(full, other).sum(dim=2).mean(dim=1)
 
 
 def bernoulli_divergence(logits: Tensor, other_logits: Tensor) -> Tensor:
-    """Return KL(sigmoid(logits) || sigmoid(other_logits)) element by element, nats."""
+    """Return KL(sigmoid(logits) || sigmoid(other_logits)) element by element, nats, >= 0."""
     logits, other_logits = logits.float(), other_logits.float()
     p = logits.sigmoid()
     positive = functional.logsigmoid(logits) - functional.logsigmoid(other_logits)
     negative = functional.logsigmoid(-logits) - functional.logsigmoid(-other_logits)
-    return p * positive + (1.0 - p) * negative
+    # Rounding makes a divergence of nearly equal values negative, and an index of it unbounded.
+    return (p * positive + (1.0 - p) * negative).clamp(min=0.0)
 
 
 def select_anchors(full_logits: Tensor, *others: Tensor, top: int) -> tuple[Tensor, ...]:
@@ -138,7 +150,7 @@ def select_anchors(full_logits: Tensor, *others: Tensor, top: int) -> tuple[Tens
 
 
 def segmentation_divergence(full_logits: Tensor, other_logits: Tensor) -> Tensor:
-    """Return KL(full || other) of class logits (b, k, h, w), mean over positions, (b,), nats."""
+    """Return KL(full || other) of logits (b, k, h, w), mean over positions; (b,) >= 0, nats."""
     full = functional.log_softmax(full_logits.float(), dim=1)
     other = functional.log_softmax(other_logits.float(), dim=1)
-    return (full.exp() * (full - other)).sum(dim=1).mean(dim=(1, 2))
+    return (full.exp() * (full - other)).sum(dim=1).clamp(min=0.0).mean(dim=(1, 2))

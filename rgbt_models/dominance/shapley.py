@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rgbt_models.dominance.ablation import Coalitions, Outputs, select_anchors, TOP_ANCHORS
+from rgbt_models.dominance.ablation import (
+    Coalitions,
+    logits_with_classes,
+    Outputs,
+    select_anchors,
+    TOP_ANCHORS,
+)
 
 
 def shapley_values(
@@ -61,13 +67,13 @@ def pseudo_label_values(outputs: Coalitions) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 def _pseudo_label_value(full: Outputs, other: Outputs) -> Tensor:
-    terms = []
-    if 'segmentation_logits' in full:
+    terms, names = [], logits_with_classes(full)
+    if 'segmentation_logits' in names:
         labels = full['segmentation_logits'].argmax(dim=1)
         logits = other['segmentation_logits'].float()
         loss = functional.cross_entropy(logits, labels, reduction='none')
         terms.append(loss.mean(dim=(1, 2)))
-    if 'class_logits' in full:
+    if 'class_logits' in names:
         wanted, logits = select_anchors(
             full['class_logits'], full['class_logits'], other['class_logits'], top=TOP_ANCHORS
         )

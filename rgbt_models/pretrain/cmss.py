@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rgbt_models.errors import PretrainError
-from rgbt_models.pretrain.reduction import gather_values, max_over_processes
+from rgbt_models.train.reduction import gather_values, max_over_processes
 
 VARIANTS = ('released', 'corrected')
 NORMALISERS = ('max', 'q99')

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
-from rgbt_models.pretrain.reduction import sum_over_processes
+from rgbt_models.train.reduction import sum_over_processes
 
 MIN_VARIANCE = 1e-6
 _MIN_COUNT = 1e-3

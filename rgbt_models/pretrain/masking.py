@@ -22,8 +22,8 @@ from rgbt_models.errors import PretrainError
 from rgbt_models.pretrain.cmss import compute_cmss, normalise_cmss, NORMALISERS, VARIANTS
 from rgbt_models.pretrain.gmm_masking import OnlineGaussianMixture
 from rgbt_models.pretrain.masking_schedule import MaskingSchedule, ScheduleState
-from rgbt_models.pretrain.reduction import process_rank
 from rgbt_models.pretrain.sampling import draw_targets, match_nearest
+from rgbt_models.train.reduction import process_rank
 
 _DRAW_STREAM = 12  # separates the draws from the start of the mixture of the same seed
 _ROUNDING = 1e-9  # 20 * (0.95 - 0.9) is meant to be 1

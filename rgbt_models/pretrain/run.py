@@ -18,17 +18,19 @@ from torch import nn, Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from rgbt_models.errors import PretrainError
+from rgbt_models.label_sets import UNLABELED
 from rgbt_models.pretrain.config import PretrainConfig
 from rgbt_models.pretrain.mae import build_autoencoder
 from rgbt_models.pretrain.patches import TimmTokenEncoder
 from rgbt_models.pretrain.task import PretrainBatch, PretrainTask
 from rgbt_models.pretrain.univ import UnivTask
-from rgbt_models.train.batches import open_sampler, prefetch, standardise_images
+from rgbt_models.train.batches import open_sampler, prefetch, SampleSource, standardise_images
 from rgbt_models.train.init_encoder import load_encoder
 from rgbt_models.train.learner import Learner, LossTerms
+from rgbt_models.train.left_out import describe_left_out
 from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
-from rgbt_models.train.origin import describe_origin
-from rgbt_models.train.pool import Sample, SamplePool
+from rgbt_models.train.origin import describe_origin, describe_scenes
+from rgbt_models.train.pool import Sample
 from rgbt_models.train.sharding import whole
 from rgbt_models.weights import save_tensors
 
@@ -54,7 +56,7 @@ def pretrain(config: PretrainConfig, *, pool_dir: Path, place: RunPlace) -> Trai
 
     Args:
         config: The run.
-        pool_dir: Shards, rendered or converted; labels are not looked at.
+        pool_dir: Shards, rendered or converted, or tar shards; labels are not looked at.
         place: Folder and processes of the run.
 
     Raises:
@@ -67,10 +69,18 @@ def pretrain(config: PretrainConfig, *, pool_dir: Path, place: RunPlace) -> Trai
     learner = PretrainLearner(build_task(config), device=fabric.device)
     loop = TrainingLoop(fabric, learner, config, place)
     seed = (config.seed, fabric.global_rank)
-    pool, rng, drawn = open_sampler(pool_dir, seed, loop.sampler_state)
+    pool, rng, drawn = open_sampler(
+        pool_dir, seed, loop.sampler_state, num_processes=fabric.world_size
+    )
     batches = iterate_pairs(pool, rng, config, drawn=drawn)
     about = describe_origin(config.init_from, pool_dir)
-    return loop.run(batches, lambda: {'pool_pairs_read': len(pool), **about})
+
+    def describe() -> dict[str, Any]:
+        left_out = describe_left_out(fabric, loop.sampler_state, place.folder)
+        scenes = describe_scenes(config.init_from, pool_dir, loop.sampler_state)
+        return {'pool_pairs_read': len(pool), **left_out, **about, **scenes}
+
+    return loop.run(batches, describe)
 
 
 def build_task(config: PretrainConfig) -> PretrainTask:
@@ -153,15 +163,12 @@ class PretrainLearner(Learner[DrawnPairs]):
 
 
 def iterate_pairs(
-    pool: SamplePool, rng: Generator, config: PretrainConfig, *, drawn: int = 0
+    pool: SampleSource, rng: Generator, config: PretrainConfig, *, drawn: int = 0
 ) -> Iterator[DrawnPairs]:
     """Yield batches of the same random crop of both images, for ever, made in a thread."""
 
     def draw(state: Callable[[], dict[str, Any]]) -> DrawnPairs:
-        samples = [
-            crop_pair(pool[int(rng.integers(len(pool)))], rng, config)
-            for _ in range(config.batch_size)
-        ]
+        samples = [crop_pair(pool.draw(rng), rng, config) for _ in range(config.batch_size)]
         rgb, thermal = standardise_images(samples, config)
         return DrawnPairs(rgb=rgb, thermal=thermal, sampler_state=state())
 
@@ -187,7 +194,7 @@ def crop_pair(sample: Sample, rng: Generator, config: PretrainConfig) -> Sample:
     return Sample(
         rgb=cut(sample.rgb),
         thermal=cut(sample.thermal),
-        label_map=np.full((side, side), 255, np.uint8),
+        label_map=np.full((side, side), UNLABELED, np.uint8),
         boxes_xyxy=np.zeros((0, 4), np.float32),
         class_ids=np.zeros(0, np.int64),
         ignore=np.zeros(0, np.bool_),

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
 from rgbt_models.card import CARD_FILE, hash_file, WEIGHTS_FILE
@@ -22,6 +21,7 @@ from rgbt_models.published.layouts import (
     rename,
 )
 from rgbt_models.published_card import IMAGENET_MEAN, IMAGENET_STD, PublishedCard
+from rgbt_models.weights import save_tensors
 
 SALIENCY_CLASSES = ('background', 'saliency')
 LICENCE = (
@@ -168,9 +168,7 @@ def convert_checkpoint(
     names = _choose_classes(class_names, checkpoint.class_names, num_classes, path)
     tensors = _rename_all(checkpoint.tensors, layout)
     card_dir.mkdir(parents=True, exist_ok=True)
-    draft = card_dir / f'{WEIGHTS_FILE}.partial'
-    draft.write_bytes(save(tensors))
-    draft.replace(card_dir / WEIGHTS_FILE)
+    save_tensors(tensors, card_dir / WEIGHTS_FILE)
     card = _describe(path, card_dir, layout, names)
     (card_dir / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
     return Conversion(card=card, report=report, num_tensors=len(tensors))
@@ -183,7 +181,7 @@ def _is_rebuilt(name: str) -> bool:
 def _rename_all(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     renamed = {rename(layout, name): tensor for name, tensor in tensors.items()}
     # Cloned, for tensors of one file may share memory, which safetensors refuses to write.
-    return {name: tensor.clone().contiguous() for name, tensor in renamed.items() if name}
+    return {name: tensor.clone() for name, tensor in renamed.items() if name}
 
 
 def _choose_classes(

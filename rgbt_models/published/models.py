@@ -22,6 +22,10 @@ from rgbt_models.published_card import load_published_card, PublishedCard
 from rgbt_models.vit import beit_base, SiameseViT, vitdet_base, ViTEncoder
 from rgbt_models.weights import load_weights
 
+# What is built for a layout, and the epsilon of its encoder's norms: a card must say the same.
+DETECTOR, SEGMENTER = ('vitdet_mask_rcnn', 1e-5), ('vit_upernet', 1e-6)
+PLAIN_VIT = ('vit_base_patch16_224', 1e-6)
+
 
 class PublishedDetector(nn.Module):
     """ViTDet encoder and Mask R-CNN."""
@@ -93,7 +97,7 @@ def load_detector(folder: Path) -> tuple[PublishedCard, PublishedDetector]:
         CardError: If the folder holds no converted detector.
         WeightsError: If the weights are missing, altered or do not fit.
     """
-    card = _load_card(folder, ('detection',))
+    card = _load_card(folder, ('detection',), DETECTOR)
     model = published_detector(num_classes=len(card.classes))
     load_weights(model, card.weights_path, expected_sha256=card.weights_sha256)
     return card, model.eval()
@@ -106,7 +110,7 @@ def load_segmenter(folder: Path) -> tuple[PublishedCard, PublishedSegmenter]:
         CardError: If the folder holds no such model.
         WeightsError: If the weights are missing, altered or do not fit.
     """
-    card = _load_card(folder, ('segmentation', 'saliency'))
+    card = _load_card(folder, ('segmentation', 'saliency'), SEGMENTER)
     model = published_segmenter(num_classes=len(card.classes))
     load_weights(model, card.weights_path, expected_sha256=card.weights_sha256)
     return card, model.eval()
@@ -121,7 +125,7 @@ def load_encoder(folder: Path) -> tuple[PublishedCard, ViTEncoder]:
         CardError: If the folder holds no converted encoder.
         WeightsError: If the weights are missing, altered or do not fit.
     """
-    card = _load_card(folder, ('encoder',))
+    card = _load_card(folder, ('encoder',), PLAIN_VIT)
     verify_file(card.weights_path, card.weights_sha256)
     encoder = ViTEncoder(card.architecture)
     tensors = _read_prefix(card.weights_path, 'encoder.')
@@ -146,11 +150,16 @@ def _read_prefix(path: Path, prefix: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _load_card(folder: Path, tasks: tuple[str, ...]) -> PublishedCard:
+def _load_card(folder: Path, tasks: tuple[str, ...], built: tuple[str, float]) -> PublishedCard:
     card = load_published_card(folder)
     if card.task not in tasks:
         raise CardError(
             f"card '{card.name}' is of task '{card.task}'; expected {' or '.join(tasks)}; use "
             f'the loader of that task'
+        )
+    if (card.architecture, card.norm_eps) != built:
+        raise CardError(
+            f"card '{card.name}' is of {card.architecture} with norm_eps {card.norm_eps}; "
+            f'expected {built[0]} with {built[1]}, as its layout has; convert the checkpoint again'
         )
     return card

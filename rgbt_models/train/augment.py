@@ -23,8 +23,11 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import UNLABELED
 from rgbt_models.tlinear import COUNTS_PER_K
 from rgbt_models.train.pool import Sample
+from rgbt_models.train.settings import ABOVE_0, check_numbers, FROM_0, PART
 
 FloatImage = NDArray[np.float32]
 
@@ -32,7 +35,13 @@ MIN_VISIBLE_PART = 0.35  # of a box cut by the crop; less is ignored
 MIN_KEPT_PART = 0.05  # of a box cut by the crop; less is dropped
 MIN_BOX_HEIGHT_PX = 8.0
 NOISE_FIELD_CELLS_PX = (4, 8, 16, 40)
-BORDER_LABEL = 255
+_RULES = {
+    'min_zoom': ABOVE_0,
+    'max_zoom': ABOVE_0,
+    'heavy_sensor': PART,
+    'shift_px': FROM_0,
+    'degraded': PART,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +61,19 @@ class AugmentConfig:
     heavy_sensor: float = 0.5
     shift_px: float = 1.2
     degraded: float = 0.06
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            DatasetError: If a value cannot be used.
+        """
+        check_numbers(self, _RULES)
+        if self.min_zoom > self.max_zoom:
+            raise DatasetError(
+                f'min_zoom is {self.min_zoom} and max_zoom {self.max_zoom}; expected at most '
+                f'max_zoom; correct the training file'
+            )
 
 
 def augment(
@@ -260,7 +282,7 @@ def _move(part: torch.Tensor, view: View) -> torch.Tensor:
     if any(border):
         is_image = isinstance(part, tv_tensors.Image)
         moved = F.pad(
-            moved, border, fill=BORDER_LABEL, padding_mode='edge' if is_image else 'constant'
+            moved, border, fill=UNLABELED, padding_mode='edge' if is_image else 'constant'
         )
     return torch.as_tensor(F.horizontal_flip(moved) if view.flip else moved)
 

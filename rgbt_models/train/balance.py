@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import distributed, nn, Tensor
+from torch import nn, Tensor
 from torch.nn import functional
 
 from rgbt_models.dominance import feature_entropy, linear_share_mdi, mdi_of_amounts
 from rgbt_models.dominance.ablation import (
     bernoulli_divergence,
     Decoder,
+    logits_with_classes,
     segmentation_divergence,
     select_anchors,
     TOP_ANCHORS,
@@ -32,9 +33,11 @@ from rgbt_models.dominance.ablation import (
 from rgbt_models.dominance.shares import dominance_amounts
 from rgbt_models.errors import DatasetError
 from rgbt_models.train.fusion_watch import FusionPass, FusionWatch
+from rgbt_models.train.reduction import is_distributed, mean_over_processes
 
 AMOUNT_EPS = 1e-6
 HALF_TYPES = (torch.bfloat16, torch.float16)
+LOGITS_BY_HEAD = {'detection': 'class_logits', 'segmentation': 'segmentation_logits'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +114,15 @@ class Balancer(nn.Module):
     """Training-only terms for a model; holds its own parameters and running figures.
 
     It watches the ``SplitFusion`` layers of the model through hooks, which act in training mode
-    only and leave nothing in the model's state dict. One step::
+    only and leave nothing in the model's state dict. One step of one or more batches::
 
-        balancer.begin_step(progress)
-        outputs = model(rgb, thermal, available)
-        extra = balancer.extra_losses()          # scalars to add to the loss, by name
-        (losses.total + sum(extra.values())).backward()
-        balancer.end_step()                      # before optimiser.step()
+        for rgb, thermal, available in batches:
+            balancer.begin_batch(progress)
+            outputs = model(rgb, thermal, available)
+            extra = balancer.extra_losses()      # scalars to add to the loss, by name
+            (losses.total + sum(extra.values())).backward()
+            balancer.end_batch()
+        balancer.end_step()                      # before gradients are clipped and used
 
     Add ``balancer.parameters()`` to the optimiser; its state dict belongs into the checkpoint.
     Attach before the model is wrapped for several processes: ``end_step`` averages gradients and
@@ -127,12 +132,19 @@ class Balancer(nn.Module):
 
     amounts: Tensor
 
-    def __init__(self, model: nn.Module, config: BalanceConfig) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: BalanceConfig,
+        *,
+        heads: tuple[str, ...] = tuple(LOGITS_BY_HEAD),
+    ) -> None:
         """Attach to a model.
 
         Args:
             model: Has ``SplitFusion`` layers, finest first, and ``decode`` (see ``RGBTModel``).
             config: Strength and schedule.
+            heads: Those that are trained: a frozen one has nothing to distil.
 
         Raises:
             DatasetError: If the model has no such layer, or not the level to map.
@@ -146,9 +158,11 @@ class Balancer(nn.Module):
                 f'fusion levels; expected the index of one of them; correct the training file'
             )
         self.config = config
+        self._logits = tuple(LOGITS_BY_HEAD[head] for head in heads)
         self._watch = watch
         self._model = (model,)  # a tuple keeps it out of this module's own parameters
         self._progress = 0.0
+        self._figures: Tensor | None = None  # of the batches of this step
         channels = watch.fusions[config.low_level].rgb_weight.in_channels
         self.rgb_to_thermal = nn.Conv2d(channels, channels, 1)
         self.thermal_to_rgb = nn.Conv2d(channels, channels, 1)
@@ -179,8 +193,8 @@ class Balancer(nn.Module):
         weight = 0.5 + min(1.0, max(0.0, min(rise, fall))) * (weight - 0.5)
         return weight, 1.0 - weight
 
-    def begin_step(self, progress: float) -> None:
-        """Start a step: forget the last pass and weigh the halves by the schedule.
+    def begin_batch(self, progress: float) -> None:
+        """Start a batch: forget the last pass and weigh the halves by the schedule.
 
         Args:
             progress: Part of the run that is done, 0..1.
@@ -190,14 +204,14 @@ class Balancer(nn.Module):
         self._watch.weights = self.weights_at(progress)
 
     def extra_losses(self) -> dict[str, Tensor]:
-        """Return the weighted terms of the forward pass since ``begin_step``, by name.
+        """Return the weighted terms of the forward pass since ``begin_batch``, by name.
 
         Returns:
             Scalars 'hcg_low', 'hcg_high' and 'aer', as far as their weights are above 0, over
             the samples with both cameras; nothing before the start of the schedule.
 
         Raises:
-            DatasetError: If the model made no pass in training mode since ``begin_step``.
+            DatasetError: If the model made no pass in training mode since ``begin_batch``.
         """
         config, passes = self.config, self._passes()
         if self._progress < config.start:
@@ -215,34 +229,54 @@ class Balancer(nn.Module):
         return losses
 
     @torch.no_grad()
-    def end_step(self) -> None:
-        """Take over the dominance that the backward pass measured; average over processes.
+    def end_batch(self) -> None:
+        """Measure the dominance that the backward pass of a batch showed.
 
         The contribution is |F * dL/dF| of the loss on the outputs of the pass; the terms of
-        ``extra_losses`` do not count. Per level, then the mean over the levels.
+        ``extra_losses`` do not count. Per level, then the mean over the levels. A batch whose
+        gradients overflowed does not count.
+
+        Raises:
+            DatasetError: If the model made no pass in training mode since ``begin_batch``.
         """
         passes = self._passes()
         measured = torch.stack([_dominance_of(item, self.config.delta) for item in passes])
         count = passes[0].has_both.sum()
         figures = torch.cat([measured.mean(dim=0) * count, count[None]])
-        figures = _mean_over_processes(figures)
-        if figures.isfinite().all() and figures[2] > 0:  # no overflow in half precision
+        figures = torch.where(figures.isfinite().all(), figures, 0.0)
+        self._figures = figures if self._figures is None else self._figures + figures
+        self._watch.clear()
+
+    @torch.no_grad()
+    def end_step(self) -> None:
+        """Take over the mean dominance of the step's samples; average over processes.
+
+        Raises:
+            DatasetError: If no batch was measured since the last step.
+        """
+        if self._figures is None:
+            raise DatasetError(
+                'the balancer has measured no batch of this step, expected one or more; call '
+                'end_batch after each backward pass'
+            )
+        figures, self._figures = mean_over_processes(self._figures), None
+        if figures[2] > 0:
             amounts = (figures[:2] / figures[2]).to(self.amounts.device)
             self.amounts.lerp_(amounts, 1.0 - self.config.decay)
+        if not is_distributed():
+            return
         for parameter in self.parameters():
             gradient = parameter.grad
-            if distributed.is_available() and distributed.is_initialized():
-                if gradient is None:  # every process must take part
-                    gradient = torch.zeros_like(parameter)
-                parameter.grad = _mean_over_processes(gradient)
-        self._watch.clear()
+            if gradient is None:  # every process must take part
+                gradient = torch.zeros_like(parameter)
+            parameter.grad = mean_over_processes(gradient)
 
     def _passes(self) -> list[FusionPass]:
         passes = [item for item in self._watch.passes if item is not None]
         if len(passes) != len(self._watch.passes):
             raise DatasetError(
                 f'the balancer has seen {len(passes)} of {len(self._watch.passes)} fusion levels '
-                f'in training mode, expected all; call begin_step, then run the attached model'
+                f'in training mode, expected all; call begin_batch, then run the attached model'
             )
         return passes
 
@@ -270,7 +304,8 @@ class Balancer(nn.Module):
             with torch.no_grad():
                 teacher = model.decode(features, dominant)
             student = model.decode(features, 1.0 - dominant)
-        return distillation(teacher, student, temperature=self.config.temperature)
+        taught = {name: teacher[name] for name in self._logits}
+        return distillation(taught, student, temperature=self.config.temperature)
 
 
 def distillation(
@@ -282,11 +317,11 @@ def distillation(
     per class for detection. The teacher gets no gradient. Source: ours, after knowledge
     distillation (https://arxiv.org/abs/1503.02531).
     """
-    terms = []
-    if 'segmentation_logits' in teacher:
+    terms, names = [], logits_with_classes(teacher)
+    if 'segmentation_logits' in names:
         wanted = teacher['segmentation_logits'].detach() / temperature
         terms.append(segmentation_divergence(wanted, student['segmentation_logits'] / temperature))
-    if 'class_logits' in teacher:
+    if 'class_logits' in names:
         wanted, logits = select_anchors(
             teacher['class_logits'],
             teacher['class_logits'].detach(),
@@ -326,11 +361,3 @@ def _squared(features: Tensor, target: Tensor) -> Tensor:
 def _mean_of(values: Tensor, use: Tensor) -> Tensor:
     """Return the mean of values (b,) where ``use`` (b,) is True; 0 where it is nowhere."""
     return torch.where(use, values, 0.0).sum() / use.sum().clamp(min=1)
-
-
-def _mean_over_processes(values: Tensor) -> Tensor:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    summed = values.clone()
-    distributed.all_reduce(summed)
-    return summed / distributed.get_world_size()

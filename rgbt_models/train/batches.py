@@ -22,11 +22,13 @@ from numpy.random import Generator
 import torch
 from torch import Tensor
 
+from rgbt_models.data.shard_index import is_sharded
 from rgbt_models.normalise import standardise, ThermalNormaliser
 from rgbt_models.train.augment import augment
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import BoxTargets
 from rgbt_models.train.pool import Sample, SamplePool
+from rgbt_models.train.shard_stream import ShardStream
 
 QUEUE_BATCHES = 3
 REFRESH_EVERY = 100  # batches between two looks for newly rendered shards
@@ -45,6 +47,26 @@ class TrainBatch:
     label_maps: Tensor
     targets: list[BoxTargets]
     sampler_state: dict[str, Any] = field(default_factory=dict)
+
+
+class SampleSource(Protocol):
+    """Where batches draw their samples: a pool, or a stream of tar shards."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        ...
+
+    def draw(self, rng: Generator) -> Sample:
+        """Return the next sample."""
+        ...
+
+    def refresh(self) -> None:
+        """Take in what was written since the last call."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next draws depend on beside ``rng``, JSON values."""
+        ...
 
 
 class Normalisation(Protocol):
@@ -98,26 +120,30 @@ def collate(samples: list[Sample], config: TrainConfig) -> TrainBatch:
     )
 
 
-def draw_batch(pool: SamplePool, rng: Generator, config: TrainConfig) -> TrainBatch:
+def draw_batch(pool: SampleSource, rng: Generator, config: TrainConfig) -> TrainBatch:
     """Draw one augmented batch of one crop size."""
     size_hw = config.size_hws[rng.integers(len(config.size_hws))]
     count = max(1, round(config.pixels_per_step / (size_hw[0] * size_hw[1])))
     samples = [
-        augment(pool[int(rng.integers(len(pool)))], rng, size_hw=size_hw, config=config.augment)
-        for _ in range(count)
+        augment(pool.draw(rng), rng, size_hw=size_hw, config=config.augment) for _ in range(count)
     ]
     return collate(samples, config)
 
 
 def open_sampler(
-    pool_dir: Path, seed: tuple[int, int], state: dict[str, Any] | None
-) -> tuple[SamplePool, Generator, int]:
+    pool_dir: Path,
+    seed: tuple[int, int],
+    state: dict[str, Any] | None,
+    *,
+    num_processes: int = 1,
+) -> tuple[SampleSource, Generator, int]:
     """Open the pool and the source of draws, at the start of a run or where one stood.
 
     Args:
-        pool_dir: Shards, rendered or converted.
-        seed: Of the draws.
+        pool_dir: Shards, rendered or converted, or tar shards.
+        seed: Of the draws: of the run, and the number of this process.
         state: ``TrainBatch.sampler_state`` to go on from, None = from the start.
+        num_processes: Processes that share the pairs of tar shards.
 
     Returns:
         The pool, the generator and the number of batches drawn before.
@@ -126,14 +152,20 @@ def open_sampler(
         DatasetError: If the folder holds no finished shard, or lacks one that was read before.
     """
     rng = np.random.default_rng(seed)
-    if state is None:
-        return SamplePool(pool_dir), rng, 0
-    rng.bit_generator.state = state['rng']
-    return SamplePool(pool_dir, shards=state['shards']), rng, int(state['drawn'])
+    if state is not None:
+        rng.bit_generator.state = state['rng']
+    pool: SampleSource
+    if is_sharded(pool_dir):
+        pool = ShardStream(
+            pool_dir, seed=seed[0], rank=seed[1], num_processes=num_processes, state=state
+        )
+    else:
+        pool = SamplePool(pool_dir, shards=state['shards'] if state else ())
+    return pool, rng, int(state['drawn']) if state else 0
 
 
 def iterate_batches(
-    pool: SamplePool, rng: Generator, config: TrainConfig, *, drawn: int = 0
+    pool: SampleSource, rng: Generator, config: TrainConfig, *, drawn: int = 0
 ) -> Iterator[TrainBatch]:
     """Yield augmented batches for ever; one thread prepares the next while the network works.
 
@@ -151,7 +183,7 @@ def iterate_batches(
 
 
 def prefetch(
-    pool: SamplePool,
+    pool: SampleSource,
     rng: Generator,
     draw: Callable[[Callable[[], dict[str, Any]]], Drawn],
     *,
@@ -186,9 +218,5 @@ def prefetch(
         yield item
 
 
-def _sampler_state(pool: SamplePool, rng: Generator, drawn: int) -> dict[str, Any]:
-    return {
-        'rng': rng.bit_generator.state,
-        'drawn': drawn,
-        'shards': list(pool.shard_names),
-    }
+def _sampler_state(pool: SampleSource, rng: Generator, drawn: int) -> dict[str, Any]:
+    return {'rng': rng.bit_generator.state, 'drawn': drawn, **pool.state()}

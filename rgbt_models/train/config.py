@@ -12,9 +12,18 @@ from rgbt_models.label_sets import DETECTION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.train.augment import AugmentConfig
 from rgbt_models.train.balance import BalanceConfig
-from rgbt_models.train.settings import build_settings, read_settings, RunSettings
+from rgbt_models.train.settings import (
+    BELOW_1,
+    build_settings,
+    check_numbers,
+    PART,
+    read_settings,
+    RunSettings,
+)
 
 TASK_NAMES = ('both', 'detection', 'segmentation', 'saliency', 'matching')
+BALANCED_TASKS = ('both', 'detection', 'segmentation')
+_RULES = {'ema_decay': BELOW_1, 'drop_path': BELOW_1, 'modality_dropout': PART}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +39,13 @@ class TrainConfig(RunSettings):
         pool_scale: Size of the pool images as a fraction of 640x480.
         pool_seed: Seed of the first scene; scenes of test sets use other seeds.
         size_hws: Crop sizes (height, width) px, one drawn per batch.
-        pixels_per_step: Pixels per process and batch; sets the batch size for each crop size.
+        pixels_per_step: Pixels per process and batch, those of the largest crop or more; sets
+            the batch size for each crop size.
         ema_decay: Decay of the averaged weights, which are the ones kept; 0 = no averaging.
+        gradient_checkpointing: Recompute the blocks of the encoder in the backward pass instead
+            of keeping their activations: less memory, more time; transformers of timm only.
+        drop_path: Rate at which the last block of the encoder is left out for a sample, growing
+            linearly from 0 at the first block; training only, transformers of timm only.
         modality_dropout: Final probability that one camera is taken away, half for each.
         dropout_start: Part of the run without modality dropout, which then ramps in.
         segmentation_weights: Weight of each segmentation class in the loss; empty = those of
@@ -39,7 +53,7 @@ class TrainConfig(RunSettings):
         salient_classes: Segmentation classes that are salient in a pool without saliency masks.
         augment: Strength of the augmentation.
         fine_matching: Refine matches at a quarter of a token's side; task matching only.
-        is_balanced: Whether the terms of ``balance`` are added.
+        is_balanced: Whether the terms of ``balance`` are added; not for saliency and matching.
         balance: Terms that balance the cameras (ours, on MDACL's ideas); training only.
         rgb_mean: Written to the card.
         rgb_std: Written to the card.
@@ -57,6 +71,8 @@ class TrainConfig(RunSettings):
     size_hws: tuple[tuple[int, int], ...] = ((224, 288), (256, 320), (320, 400), (384, 512))
     pixels_per_step: int = 5 * 256 * 320
     ema_decay: float = 0.998
+    gradient_checkpointing: bool = False
+    drop_path: float = 0.0
     modality_dropout: float = 0.2
     dropout_start: float = 0.15
     segmentation_weights: tuple[float, ...] = ()
@@ -75,13 +91,21 @@ class TrainConfig(RunSettings):
         """Check what would only fail, or mislead, deep in the run.
 
         Raises:
-            DatasetError: If crop sizes, class weights, rates or numbers of steps cannot be used.
+            DatasetError: If the task cannot be learnt or balanced, or crop sizes, class weights,
+                rates or numbers of steps cannot be used.
         """
         RunSettings.__post_init__(self)  # super() does not work in a dataclass with slots
+        check_numbers(self, _RULES)
         if self.task not in TASK_NAMES:
             raise DatasetError(
                 f"task is '{self.task}'; expected one of {', '.join(TASK_NAMES)}; correct the "
                 f'training file'
+            )
+        if self.is_balanced and self.task not in BALANCED_TASKS:
+            raise DatasetError(
+                f"is_balanced is on with the task '{self.task}'; expected one of "
+                f'{", ".join(BALANCED_TASKS)}, whose heads the balancing compares; leave '
+                f'is_balanced out'
             )
         sides = [side for size_hw in self.size_hws for side in size_hw]
         if (
@@ -92,6 +116,12 @@ class TrainConfig(RunSettings):
             raise DatasetError(
                 f'size_hws is {self.size_hws}; expected (height, width) pairs of positive '
                 f'multiples of 16; correct the training file'
+            )
+        largest = max(height * width for height, width in self.size_hws)
+        if self.pixels_per_step < largest:
+            raise DatasetError(
+                f'pixels_per_step is {self.pixels_per_step}; expected {largest} or more, the '
+                f'pixels of the largest crop of size_hws; correct the training file'
             )
         if not all(weight > 0 for weight in self.segmentation_weights):
             raise DatasetError(

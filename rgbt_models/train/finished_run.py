@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rgbt_models.label_sets import LabelSet, parse_label_set
 from rgbt_models.train.batches import standardise_images
 from rgbt_models.train.config import build_train_config, TrainConfig
 from rgbt_models.train.loop import RUN_NAME, WEIGHTS_NAME
+from rgbt_models.train.origin import scenes_in, scenes_of, UNKNOWN
 from rgbt_models.train.pool import is_converted, Sample
 from rgbt_models.train.tasks import build_task_model
 from rgbt_models.weights import load_weights
@@ -36,6 +37,7 @@ class FinishedRun:
         model: With the averaged weights, in evaluation mode.
         device: Where the model is.
         label_set: Classes that the model tells.
+        about: What the run wrote about itself, JSON values.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class FinishedRun:
     model: nn.Module
     device: torch.device
     label_set: LabelSet
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def images(self, sample: Sample) -> tuple[Tensor, Tensor]:
         """Return standardised rgb and thermal of a pair, each (1, 3, h, w) float32.
@@ -113,6 +116,7 @@ def load_run(folder: Path, *, device: str = 'cpu') -> FinishedRun:
         model=model.to(place).eval(),
         device=place,
         label_set=label_set,
+        about=about,
     )
 
 
@@ -120,7 +124,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """Return what a run wrote about itself.
 
     Raises:
-        DatasetError: If the folder holds no finished run.
+        DatasetError: If the folder holds no finished run, or its JSON cannot be read.
     """
     path = folder / RUN_NAME
     if not path.is_file():
@@ -128,20 +132,36 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"'{folder}' holds no {RUN_NAME}; expected the folder of a finished rgbt train run; "
             f'give that folder'
         )
-    about: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-    return about
+    try:
+        about = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"cannot read '{path}' ({error}); expected the JSON that a finished run writes; "
+            f'restore it'
+        ) from error
+    return about if isinstance(about, dict) else {}
 
 
-def is_trained_on(config: TrainConfig, pool_dir: Path) -> bool | None:
-    """Whether a rendered pool holds scenes of a run's training; None for a converted data set.
+def is_trained_on(about: Mapping[str, Any], pool_dir: Path) -> bool | None:
+    """Whether a rendered pool holds scenes that a run, or the encoder it began with, has seen.
 
     Scenes are told by the seed in the name of their shard.
+
+    Args:
+        about: What the run wrote about itself, ``FinishedRun.about``.
+        pool_dir: The pool.
+
+    Returns:
+        None where it cannot be known: for a converted data set, and where none is found but the
+        encoder is of unknown origin.
     """
     if is_converted(pool_dir):
         return None
-    seeds = range(config.pool_seed, config.pool_seed + config.pool_pairs)
-    firsts = [path.name.removeprefix('shard_') for path in pool_dir.glob('shard_*')]
-    return any(int(first) in seeds for first in firsts if first.isdigit())
+    here = scenes_in(path.name for path in pool_dir.glob('shard_*'))
+    seen = scenes_of(about)
+    if any(own.start < other.stop and other.start < own.stop for own in here for other in seen):
+        return True
+    return None if str(about.get('encoder_origin', '')).startswith(UNKNOWN) else False
 
 
 def pad_to_multiple(image: Tensor, multiple: int = SIZE_MULTIPLE) -> Tensor:

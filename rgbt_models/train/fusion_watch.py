@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 
 from rgbt_models.fusion import SplitFusion
 
@@ -25,21 +26,30 @@ class FusionPass:
 
     Attributes:
         features: (rgb, thermal), each (b, c, h, w), as the encoder gave them.
+        fusion: The layer.
         has_both: (b,) bool, True = both cameras are there.
-        terms: (from_rgb, from_thermal) of the fusion, each (b, d, h, w), not weighed.
         contributions: Sum of |F_m * dL/dF_m| over the samples with both cameras, shape (2,),
             RGB first; filled by the backward pass.
     """
 
     features: Halves
+    fusion: SplitFusion
     has_both: Tensor
-    terms: dict[str, Tensor]
     contributions: Tensor
 
     def rgb_shares(self) -> Tensor:
-        """Return the RGB share of the plain, unweighed fusion, shape (b,); differentiable."""
-        from_rgb, fused = self.terms['rgb'].float(), self.terms['rgb'] + self.terms['thermal']
-        fused = fused.float()
+        """Return the RGB share of the plain, unweighed fusion, shape (b,); differentiable.
+
+        Computed anew, from the features before they are measured: a loss on the shares does not
+        count in ``contributions``. Samples without a camera have the share of the image given.
+        """
+        from_rgb, from_thermal = (
+            functional.conv2d(features.float(), layer.weight.float())
+            for features, layer in zip(
+                self.features, (self.fusion.rgb_weight, self.fusion.thermal_weight), strict=True
+            )
+        )
+        fused = from_rgb + from_thermal
         along = (from_rgb * fused).flatten(1).sum(dim=1)
         return along / (fused * fused).flatten(1).sum(dim=1).clamp(min=1e-12)
 
@@ -81,8 +91,8 @@ class FusionWatch:
             rgb, thermal, available = args
             found = FusionPass(
                 features=(rgb, thermal),
+                fusion=fusion,
                 has_both=available.min(dim=1).values > 0.5,
-                terms={},
                 contributions=torch.zeros(2, device=rgb.device),
             )
             self.passes[index] = found
@@ -95,7 +105,6 @@ class FusionWatch:
                     return None
                 if not torch.is_grad_enabled():
                     return None
-                found.terms[name] = output
                 weight = self.weights[name == 'thermal']
                 if weight == 0.5:
                     return None

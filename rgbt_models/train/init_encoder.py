@@ -13,6 +13,7 @@ from torch import nn, Tensor
 
 from rgbt_models.errors import WeightsError
 from rgbt_models.vit.positions import resize_positions
+from rgbt_models.weights import list_differences
 
 CONVERTED_PREFIX = 'encoder.'
 MAX_PREFIX = 10  # class, distillation and register tokens that have position rows
@@ -53,18 +54,10 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         name: _fit_positions(value, wanted[name]) if name in wanted else value
         for name, value in found.items()
     }
-    missing = sorted(set(wanted) - set(found))
-    unexpected = sorted(set(found) - set(wanted))
-    mismatched = [
-        f'{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}'
-        for name in sorted(set(wanted) & set(found))
-        if found[name].shape != wanted[name].shape
-    ]
-    if missing or unexpected or mismatched:
+    differences = list_differences(found, wanted)
+    if differences:
         raise WeightsError(
-            f"encoder '{path}' does not fit; missing: {missing[:3]} ({len(missing)}); unexpected: "
-            f'{unexpected[:3]} ({len(unexpected)}); mismatched: {mismatched[:3]} '
-            f'({len(mismatched)}); use the encoder of this architecture'
+            f"encoder '{path}' does not fit; {differences}; use the encoder of this architecture"
         )
     encoder.load_state_dict(found, strict=True)
 

@@ -69,8 +69,12 @@ class Learner(ABC, Generic[Batch]):
             DatasetError: If something that this learner does needs whole parameters.
         """
 
-    def finish_backward(self) -> None:
-        """Follow the backward passes of a step, before gradients are clipped and used."""
+    def finish_backward(self, *, is_last: bool) -> None:
+        """Follow the backward pass of a batch.
+
+        Args:
+            is_last: Whether it is the last of its step: gradients are clipped and used next.
+        """
 
     def finish_step(self, losses: Mapping[str, float], *, step: int) -> None:
         """Follow an optimiser step; ``losses`` are means over all processes and batches."""

@@ -136,6 +136,8 @@ def check_place(place: RunPlace) -> None:
         )
     if place.resume:
         return
+    checkpoint = newest_checkpoint(place.folder)  # of a run that was killed before its first log
+    used += [] if checkpoint is None else [checkpoint.name]
     if used:
         raise DatasetError(
             f"'{place.folder}' holds {' and '.join(used)} of another run; expected an empty "
@@ -191,7 +193,7 @@ class TrainingLoop(Generic[Batch]):
 
         Args:
             batches: Endless, from ``sampler_state`` on.
-            describe: Called at the end for further JSON values of ``run.json``.
+            describe: Called at the end in every process for further JSON values of ``run.json``.
         """
         fabric, folder, first = self._fabric, self._place.folder, self._done.step
         log: RunLog | None = None
@@ -215,9 +217,10 @@ class TrainingLoop(Generic[Batch]):
             final_loss=float(self._done.total_loss),
         )
         self._learner.save(folder / WEIGHTS_NAME, is_writer=fabric.is_global_zero)
+        description = describe()
         if log is not None:
             log.close()
-            self._describe(run, describe())
+            self._describe(run, description)
         fabric.barrier()
         return run
 
@@ -250,11 +253,13 @@ class TrainingLoop(Generic[Batch]):
             for name, value in terms.parts.items():
                 share = value.detach() / config.accumulate
                 parts[name] = parts[name] + share if name in parts else share
+            self._learner.finish_backward(is_last=index == config.accumulate - 1)
             done.samples += len(batch.rgb) * self._fabric.world_size
             done.sampler = batch.sampler_state
-        self._learner.finish_backward()
         if config.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self._learner.model.parameters(), config.clip_norm)
+            trained = (self._learner.model, *self._learner.extra_modules.values())
+            parameters = [parameter for module in trained for parameter in module.parameters()]
+            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         optimiser.step()
         self._learner.finish_step(self._everywhere(parts), step=done.step)
         done.step += 1
@@ -306,6 +311,7 @@ class TrainingLoop(Generic[Batch]):
             'step': done.step,
             'samples': done.samples,
             'seconds': seconds,
+            'total_loss': float(done.total_loss),
             'config': _as_json(self._config),
         }
         own = {'sampler': done.sampler}
@@ -328,6 +334,7 @@ class TrainingLoop(Generic[Batch]):
             step=state['step'],
             samples=state['samples'],
             seconds=state['seconds'],
+            total_loss=state.get('total_loss', math.nan),  # reported if no step is left
             sampler=own['sampler'],
         )
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from rgbt_models.heads import anchor_points
 from rgbt_models.heads.detection import STRIDES
+from rgbt_models.label_sets import UNLABELED
 
 # Longest box side each level learns, px; neighbouring levels overlap so that none has a gap.
 LEVEL_RANGES_PX = ((0.0, 48.0), (32.0, 128.0), (96.0, 1e9))
@@ -22,7 +23,6 @@ CENTRE_RADIUS = 1.5  # in strides
 MIN_QUALITY = 0.1
 QUALITY_BETA = 2.0
 BOX_WEIGHT = 1.5
-UNLABELED = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

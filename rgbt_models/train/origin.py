@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What data a run has seen, its encoder included: a card must not claim less than is true."""
+"""What data a run has seen, its encoder included: cards and scores must not claim less."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 import json
 from pathlib import Path
+from typing import Any
 
 from rgbt_models.train.loop import RUN_NAME
-from rgbt_models.train.pool import read_origin
+from rgbt_models.train.pool import read_origin, SHARD_PAIRS
+
+UNKNOWN = 'unknown, of '
 
 
 def describe_origin(init_from: str, pool_dir: Path) -> dict[str, str]:
@@ -33,5 +37,60 @@ def read_encoder_origin(path: Path) -> str:
         run = json.loads(path.with_name(RUN_NAME).read_text(encoding='utf-8'))
         origins = (run['encoder_origin'], run['pool_origin'])
     except (OSError, ValueError, KeyError):
-        return f'unknown, of {path.parent.name}/{path.name}'
+        return f'{UNKNOWN}{path.parent.name}/{path.name}'
     return ', then '.join(origin for origin in origins if origin)
+
+
+def describe_scenes(
+    init_from: str, pool_dir: Path, sampler_state: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return which rendered scenes a run has seen, as a value of its ``run.json``.
+
+    Args:
+        init_from: Encoder that the run started from, '' = random weights.
+        pool_dir: Pool that it read.
+        sampler_state: Where its sampler stood at the end, with the names of the shards it read.
+
+    Returns:
+        'scenes_read': [first, end) of each range of seeds, ascending, the encoder's included as
+        far as its ``run.json`` says them.
+    """
+    seen: list[range] = []
+    if init_from:
+        try:
+            run = json.loads(Path(init_from).with_name(RUN_NAME).read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            run = {}
+        seen += scenes_of(run)
+    if not read_origin(pool_dir):
+        seen += scenes_in((sampler_state or {}).get('shards', ()))
+    merged: list[list[int]] = []
+    for scenes in sorted(seen, key=lambda scenes: scenes.start):
+        if merged and scenes.start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], scenes.stop)
+        else:
+            merged.append([scenes.start, scenes.stop])
+    return {'scenes_read': merged}
+
+
+def scenes_of(run: Mapping[str, Any]) -> list[range]:
+    """Return the seeds of the rendered scenes that a run has seen.
+
+    Args:
+        run: Its ``run.json``. Of one that does not say them, from before they were kept, they
+            are those of its settings, and of all pairs it read if those are more.
+    """
+    if 'scenes_read' in run:
+        return [range(*ends) for ends in run['scenes_read']]
+    settings = run.get('config', {})
+    if run.get('pool_origin') or 'pool_seed' not in settings:
+        return []
+    first = int(settings['pool_seed'])
+    pairs = max(int(settings.get('pool_pairs', 0)), int(run.get('pool_pairs_read', 0)))
+    return [range(first, first - -pairs // SHARD_PAIRS * SHARD_PAIRS)]  # whole shards
+
+
+def scenes_in(shard_names: Iterable[str]) -> list[range]:
+    """Return the seeds of the scenes of rendered shards, which are named after their first."""
+    firsts = (name.removeprefix('shard_') for name in shard_names)
+    return [range(int(f), int(f) + SHARD_PAIRS) for f in firsts if f.isdigit()]

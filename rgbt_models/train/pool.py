@@ -21,8 +21,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
+from rgbt_models.data.shard_index import is_sharded, load_index, training_labels
 from rgbt_models.errors import DatasetError
 from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
 from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
@@ -98,8 +100,14 @@ class SamplePool:
                 follow with ``refresh``. Empty = all that are there.
 
         Raises:
-            DatasetError: If the folder holds no finished shard, or lacks one that is named.
+            DatasetError: If the folder holds no finished shard, or lacks one that is named, or is
+                one of tar shards.
         """
+        if is_sharded(folder):
+            raise DatasetError(
+                f"'{folder}' holds tar shards, which training reads as a stream; expected a pool, "
+                f'whose pairs can be picked; convert the data set with --pool HxW'
+            )
         self._folder = folder
         self._shards: dict[str, dict[str, NDArray[np.generic]]] = {}
         self._index: list[tuple[str, int]] = []
@@ -128,10 +136,13 @@ class SamplePool:
             if path.name not in self._shards:
                 self._open(path)
 
-    @property
-    def shard_names(self) -> tuple[str, ...]:
-        """Names of the shards in the order of their pairs."""
-        return tuple(self._shards)
+    def draw(self, rng: Generator) -> Sample:
+        """Read a pair drawn from all, with replacement."""
+        return self[int(rng.integers(len(self)))]
+
+    def state(self) -> dict[str, Any]:
+        """Return the names of the shards in the order of their pairs, JSON values."""
+        return {'shards': list(self._shards)}
 
     def _open(self, path: Path) -> None:
         self._shards[path.name] = {name: np.load(path / f'{name}.npy') for name in _TABLES}
@@ -192,8 +203,8 @@ def render_sample(seed: int, *, scale: float) -> Sample:
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether the pool of a folder was made from a data set, not rendered."""
-    return CONVERTED_KEY in _read_about(folder)
+    """Whether the pool or the tar shards of a folder were made from a data set, not rendered."""
+    return is_sharded(folder) or CONVERTED_KEY in _read_about(folder)
 
 
 def read_label_set(folder: Path) -> LabelSet:
@@ -202,12 +213,16 @@ def read_label_set(folder: Path) -> LabelSet:
     Raises:
         DatasetError: If the pool says something that is no label set.
     """
+    if is_sharded(folder):
+        return training_labels(load_index(folder), folder)[0].label_set
     about = _read_about(folder)
     return parse_label_set(about) if CONVERTED_KEY in about else PACKAGE_LABEL_SET
 
 
 def read_origin(folder: Path) -> str:
     """Return the name of the data set that a pool was made from, '' = it was rendered."""
+    if is_sharded(folder):
+        return load_index(folder).name
     return str(_read_about(folder).get(CONVERTED_KEY, ''))
 
 
@@ -248,11 +263,10 @@ def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     from rgbt_models.synthetic import WORLD_VERSION
 
     wanted = {**settings, 'world_version': WORLD_VERSION}
-    path = folder / POOL_FILE
-    if not path.is_file():
-        path.write_text(json.dumps(wanted) + '\n', encoding='utf-8')
+    found = _read_about(folder)
+    if not found:
+        (folder / POOL_FILE).write_text(json.dumps(wanted) + '\n', encoding='utf-8')
         return
-    found = json.loads(path.read_text(encoding='utf-8'))
     if found != wanted:
         raise DatasetError(
             f"pool '{folder}' was rendered with {found}, expected {wanted}; use another folder"

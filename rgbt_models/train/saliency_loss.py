@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgbt_models.heads.saliency import STRIDE
+from rgbt_models.label_sets import UNLABELED
 
-IGNORED = 255
 EPSILON = 1.0  # pixel: an empty mask that is predicted empty has IoU 1
 
 
@@ -29,8 +29,8 @@ def saliency_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """
     # Logits sit at the centres of 4x4 cells; pixel (2, 2) is next to that centre.
     cells = masks[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    labeled = (cells != IGNORED).float()
-    wanted = ((cells != 0) & (cells != IGNORED)).float()
+    labeled = (cells != UNLABELED).float()
+    wanted = ((cells != 0) & (cells != UNLABELED)).float()
     values = logits[:, 0].float()
     entropy = functional.binary_cross_entropy_with_logits(values, wanted, reduction='none')
     entropy = (entropy * labeled).sum() / labeled.sum().clamp(min=1.0)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 import difflib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,22 @@ from rgbt_models.errors import DatasetError
 PRECISIONS = ('bf16-mixed', '32-true')
 SCHEDULES = ('cosine', 'constant', 'poly')
 FINAL_RATE = 0.02  # of the peak learning rate
+
+# What a number must be: the check, and how a message says it. NaN breaks each.
+Rule = tuple[Callable[[float], bool], str]
+ABOVE_0: Rule = (lambda value: 0.0 < value < math.inf, 'a number above 0')
+FROM_0: Rule = (lambda value: 0.0 <= value < math.inf, '0 or more')
+PART: Rule = (lambda value: 0.0 <= value <= 1.0, 'a value in [0, 1]')
+BELOW_1: Rule = (lambda value: 0.0 <= value < 1.0, 'a value in [0, 1)')
+_RULES = {
+    'max_hours': FROM_0,
+    'learning_rate': ABOVE_0,
+    'final_rate': PART,
+    'warmup_steps': FROM_0,
+    'weight_decay': FROM_0,
+    'weight_decay_growth': FROM_0,
+    'clip_norm': FROM_0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +88,7 @@ class RunSettings:
                     f'{name} is {value}; expected 1 or more; correct the training file '
                     f'(max_hours ends a run by time)'
                 )
+        check_numbers(self, _RULES)
         for name, choices in (('schedule', SCHEDULES), ('precision', PRECISIONS)):
             value = getattr(self, name)
             if value not in choices:
@@ -86,6 +105,18 @@ class RunSettings:
                 f'layer_decay is {self.layer_decay}; expected above 0 and at most 1 (no decay); '
                 f'correct the training file'
             )
+
+
+def check_numbers(settings: Any, rules: Mapping[str, Rule]) -> None:
+    """Check fields of a settings dataclass.
+
+    Raises:
+        DatasetError: If a number breaks its rule.
+    """
+    for name, (is_usable, wanted) in rules.items():
+        value = getattr(settings, name)
+        if not is_usable(value):
+            raise DatasetError(f'{name} is {value}; expected {wanted}; correct the training file')
 
 
 def read_settings(path: Path, kind: type[Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -19,12 +20,13 @@ from rgbt_models.train.batches import iterate_batches, open_sampler, TrainBatch
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.init_encoder import load_encoder
 from rgbt_models.train.learner import Learner, LossTerms
+from rgbt_models.train.left_out import describe_left_out
 from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
 from rgbt_models.train.losses import BoxTargets
-from rgbt_models.train.origin import describe_origin
+from rgbt_models.train.origin import describe_origin, describe_scenes
 from rgbt_models.train.pool import read_label_set
 from rgbt_models.train.sharding import own_part, shard, whole_state
-from rgbt_models.train.tasks import build_loss, build_task_model, check_labels
+from rgbt_models.train.tasks import build_loss, build_task_model, check_labels, find_task
 from rgbt_models.weights import save_tensors
 
 DROPOUT_RAMP = 0.2  # of the run
@@ -35,7 +37,8 @@ def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
 
     Args:
         config: The run.
-        pool_dir: Shards, rendered or converted; ones that appear during the run are taken in.
+        pool_dir: Shards, rendered or converted (ones that appear during the run are taken in), or
+            tar shards.
         place: Folder and processes of the run.
 
     Raises:
@@ -50,10 +53,18 @@ def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
     learner = SupervisedLearner(config, device=fabric.device, label_set=label_set)
     loop = TrainingLoop(fabric, learner, config, place)
     seed = (config.seed, fabric.global_rank)
-    pool, rng, drawn = open_sampler(pool_dir, seed, loop.sampler_state)
+    pool, rng, drawn = open_sampler(
+        pool_dir, seed, loop.sampler_state, num_processes=fabric.world_size
+    )
     batches = iterate_batches(pool, rng, config, drawn=drawn)
     about = {**describe_origin(config.init_from, pool_dir), **label_set.to_json()}
-    return loop.run(batches, lambda: {'pool_pairs_read': len(pool), **about})
+
+    def describe() -> dict[str, Any]:
+        left_out = describe_left_out(fabric, loop.sampler_state, place.folder)
+        scenes = describe_scenes(config.init_from, pool_dir, loop.sampler_state)
+        return {'pool_pairs_read': len(pool), **left_out, **about, **scenes}
+
+    return loop.run(batches, describe)
 
 
 class SupervisedLearner(Learner[TrainBatch]):
@@ -84,7 +95,8 @@ class SupervisedLearner(Learner[TrainBatch]):
         self.average = average.to(device)
         self._balancer: Balancer | None = None
         if config.is_balanced:  # after the copy, which is not to be watched
-            self._balancer = Balancer(self.model, config.balance).to(device)
+            heads = find_task(config.task).heads
+            self._balancer = Balancer(self.model, config.balance, heads=heads).to(device)
 
     @property
     def extra_modules(self) -> Mapping[str, nn.Module]:
@@ -101,7 +113,7 @@ class SupervisedLearner(Learner[TrainBatch]):
         dropout = dropout_at(progress, self._config)
         available = draw_available(len(batch.rgb), dropout=dropout, device=self._device)
         if self._balancer is not None:
-            self._balancer.begin_step(progress)
+            self._balancer.begin_batch(progress)
         outputs = wrapped(batch.rgb, batch.thermal, available)
         terms = self._loss(outputs, batch)
         if self._balancer is None:
@@ -110,9 +122,12 @@ class SupervisedLearner(Learner[TrainBatch]):
         total = torch.stack([terms.total, *extra.values()]).sum()
         return LossTerms(total=total, parts={**terms.parts, **extra})
 
-    def finish_backward(self) -> None:
+    def finish_backward(self, *, is_last: bool) -> None:
         """Let the balancer measure what the backward pass showed."""
-        if self._balancer is not None:
+        if self._balancer is None:
+            return
+        self._balancer.end_batch()
+        if is_last:
             self._balancer.end_step()
 
     def finish_step(self, losses: Mapping[str, float], *, step: int) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn, Tensor
 
 from rgbt_models.build import create_model, RGBTModel
+from rgbt_models.encoder import SiameseEncoder
 from rgbt_models.errors import DatasetError
 from rgbt_models.heads import SaliencyHead
 from rgbt_models.label_sets import (
@@ -24,6 +24,7 @@ from rgbt_models.label_sets import (
     MASK_CLASSES,
     PACKAGE_LABEL_SET,
     SEGMENTATION_CLASSES,
+    UNLABELED,
 )
 from rgbt_models.train.batches import TrainBatch
 from rgbt_models.train.config import TrainConfig
@@ -33,14 +34,13 @@ from rgbt_models.train.losses import (
     compute_losses,
     detection_loss,
     segmentation_loss,
-    UNLABELED,
 )
 from rgbt_models.train.matching_task import matching_loss, MatchingModel
 from rgbt_models.train.saliency_loss import saliency_loss
+from rgbt_models.vit import SiameseViT, ViTEncoder
 
 # Of the loss, for the classes of the package: what is small and matters weighs more.
 SEGMENTATION_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 1.5, 3.0)
-SALIENT_IDS = tuple(SEGMENTATION_CLASSES.index(name) for name in DETECTION_CLASSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,8 @@ class Task:
     Attributes:
         heads: Attributes of the model that the task trains; other heads are frozen.
         labels: Fields of ``LabelSet`` that must not be empty.
-        loss: Loss of the outputs for a batch; the weights are those of segmentation classes.
+        loss: Loss of the outputs for a batch; the third argument, (k,), are the weights of the
+            segmentation classes; for saliency 1 = salient, 0 = background.
     """
 
     heads: tuple[str, ...]
@@ -73,9 +74,9 @@ class SaliencyModel(nn.Module):
         return {'saliency_logits': self.saliency(levels[0])}
 
 
-def salient_masks(label_maps: Tensor, salient_ids: tuple[int, ...] = SALIENT_IDS) -> Tensor:
+def salient_masks(label_maps: Tensor, salient_ids: tuple[int, ...] | Tensor) -> Tensor:
     """Return masks (b, h, w) uint8: 1 = one of the ids, 255 = unlabeled, else 0."""
-    ids = torch.tensor(salient_ids, device=label_maps.device, dtype=label_maps.dtype)
+    ids = torch.as_tensor(salient_ids, device=label_maps.device, dtype=label_maps.dtype)
     masks = torch.isin(label_maps, ids).to(torch.uint8)
     masks[label_maps == UNLABELED] = UNLABELED
     return masks
@@ -158,11 +159,13 @@ def build_loss(
         DatasetError: If class weights or salient classes do not fit the pool.
     """
     task = find_task(config.task)
-    if config.task == 'saliency':
-        return partial(_saliency_of, salient_ids=salient_ids(config, label_set))
     values: tuple[float, ...] = ()
     if 'segmentation' in task.heads:
         values = segmentation_weights(config, label_set)
+    if 'saliency' in task.heads:
+        chosen = salient_ids(config, label_set)
+        count = len(label_set.segmentation_classes)
+        values = tuple(float(index in chosen) for index in range(count))
     weights = torch.tensor(values, device=device)
     return lambda outputs, batch: task.loss(outputs, batch, weights)
 
@@ -173,12 +176,16 @@ def build_task_model(config: TrainConfig, label_set: LabelSet = PACKAGE_LABEL_SE
     Args:
         config: Of the run.
         label_set: Of its pool.
+
+    Raises:
+        DatasetError: If the settings ask of the encoder what it does not have.
     """
     model = create_model(
         config.architecture,
         num_detection_classes=len(label_set.detection_classes),
         num_segmentation_classes=len(label_set.segmentation_classes),
     )
+    _set_up_encoder(model.encoder, config)
     if config.task == 'saliency':
         fused = model.segmentation.classifier.in_channels
         return SaliencyModel(model, channels=fused)
@@ -188,6 +195,20 @@ def build_task_model(config: TrainConfig, label_set: LabelSet = PACKAGE_LABEL_SE
         if hasattr(model, name) and name not in TASKS[config.task].heads:
             getattr(model, name).requires_grad_(requires_grad=False)
     return model
+
+
+def _set_up_encoder(encoder: SiameseEncoder | SiameseViT, config: TrainConfig) -> None:
+    asked = config.gradient_checkpointing or config.drop_path > 0.0
+    if asked and not isinstance(encoder, ViTEncoder):
+        raise DatasetError(
+            f'gradient_checkpointing is {config.gradient_checkpointing} and drop_path '
+            f"{config.drop_path} with the architecture '{config.architecture}'; expected False "
+            f'and 0, for its encoder has neither; leave them out, or choose small, base or an '
+            f"'encoder: <name of a timm ViT>'"
+        )
+    if asked and isinstance(encoder, ViTEncoder):
+        encoder.use_checkpointing = config.gradient_checkpointing
+        encoder.set_drop_path(config.drop_path)
 
 
 def _both(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
@@ -216,14 +237,7 @@ def _segmentation(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Ten
 
 
 def _saliency(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
-    del weights  # of segmentation classes
-    return _saliency_of(outputs, batch, salient_ids=SALIENT_IDS)
-
-
-def _saliency_of(
-    outputs: Mapping[str, Tensor], batch: TrainBatch, *, salient_ids: tuple[int, ...]
-) -> LossTerms:
-    masks = salient_masks(batch.label_maps, salient_ids)
+    masks = salient_masks(batch.label_maps, weights.nonzero()[:, 0])
     loss = saliency_loss(outputs['saliency_logits'], masks)
     return LossTerms(total=loss, parts={'saliency': loss})
 

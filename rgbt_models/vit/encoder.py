@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import timm
+from timm.layers.drop import DropPath
 from timm.layers.patch_embed import PatchEmbed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -56,7 +57,7 @@ class ViTEncoder(SiameseViT):
             EncoderError: If timm has no such model, it is no plain ViT, or its attention would
                 not use PyTorch's scaled dot product.
         """
-        vit = _create_vit(name, drop_path=drop_path)
+        vit = _create_vit(name)
         patch_size = int(vit.patch_embed.patch_size[0])
         super().__init__(
             dim=int(vit.embed_dim),
@@ -67,6 +68,21 @@ class ViTEncoder(SiameseViT):
         self.vit: Any = vit  # a module of timm; its attributes differ by family
         self.use_final_norm = use_final_norm
         self.num_prefix_tokens = int(vit.num_prefix_tokens)
+        if drop_path > 0.0:
+            self.set_drop_path(drop_path)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Drop the residual paths of whole samples in training; no parameter is added.
+
+        Args:
+            rate: In [0, 1), of the last block; growing linearly from 0 at the first.
+        """
+        last = max(len(self.vit.blocks) - 1, 1)
+        for index, block in enumerate(self.vit.blocks):
+            for name, _ in list(block.named_modules()):
+                parent, _, own = name.rpartition('.')
+                if own.startswith('drop_path'):  # timm's name, an identity at rate 0
+                    setattr(block.get_submodule(parent), own, DropPath(rate * index / last))
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Map one modality to features.
@@ -160,7 +176,7 @@ class ViTEncoder(SiameseViT):
         return self.vit.pos_embed[:, :count], self.vit.pos_embed[:, count:]
 
 
-def _create_vit(name: str, *, drop_path: float) -> Any:
+def _create_vit(name: str) -> Any:
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models('*vit*'), n=3)
         raise EncoderError(
@@ -175,7 +191,6 @@ def _create_vit(name: str, *, drop_path: float) -> Any:
             num_classes=0,
             global_pool=pooling,
             dynamic_img_size=True,
-            drop_path_rate=drop_path,
         )
     except TypeError as error:
         raise _not_plain(name) from error

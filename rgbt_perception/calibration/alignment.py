@@ -22,7 +22,6 @@ from rgbt_perception.types import FloatArray
 
 Matrix = NDArray[np.float64]
 
-MODELS = ('translation', 'similarity', 'affine', 'homography')
 _NUM_PARAMETERS = {'translation': 2, 'similarity': 4, 'affine': 6, 'homography': 8}
 # Generators of the group of homographies, the simplest models first.
 _GENERATORS = np.array(
@@ -178,7 +177,7 @@ def refine(
     Args:
         level: The pairs.
         homography: Where to start, full thermal px -> full RGB px.
-        model: What may change: one of ``MODELS``.
+        model: What may change: one of ``rgbt_models.match_geometry.MODELS``.
         max_steps: Most steps.
         min_step_px: Steps smaller than this end the climb, full RGB px (RMS over the image).
 

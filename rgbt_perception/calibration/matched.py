@@ -22,13 +22,12 @@ from rgbt_models.errors import MatchingError
 from rgbt_models.match_geometry import (
     estimate_registration,
     HomographyEstimate,
+    MODELS,
     PointMatches,
-    warp,
 )
 from rgbt_perception.calibration.alignment import (
     build_level,
     Level,
-    MODELS,
     score_homography,
 )
 from rgbt_perception.calibration.image_pairs import grey_rgb, grey_thermal, ImagePair
@@ -41,6 +40,7 @@ from rgbt_perception.calibration.scene import (
 )
 from rgbt_perception.calibration_file import Calibration
 from rgbt_perception.errors import CalibrationError, ConfigError
+from rgbt_perception.geometry import map_points
 from rgbt_perception.types import ByteArray, FloatArray, Image
 
 Matrix = NDArray[np.float64]
@@ -222,8 +222,8 @@ def match_pair(
     rgb = cv2.resize(pair.rgb, (width, height), interpolation=cv2.INTER_AREA)
     thermal = _warp_with_nan(matcher.stretch(pair.thermal), thermal_to_grid, matcher.size_hw)
     found = matcher.match(np.asarray(rgb, np.uint8), thermal)
-    rgb_xy = warp(found.rgb_xy, np.linalg.inv(rgb_to_grid))
-    thermal_xy = warp(found.thermal_xy, np.linalg.inv(thermal_to_grid))
+    rgb_xy = map_points(np.linalg.inv(rgb_to_grid), found.rgb_xy)
+    thermal_xy = map_points(np.linalg.inv(thermal_to_grid), found.thermal_xy)
     inside = _is_inside(rgb_xy, pair.rgb_hw) & _is_inside(thermal_xy, pair.thermal_hw)
     return PointMatches(rgb_xy=rgb_xy[inside], thermal_xy=thermal_xy[inside])
 
@@ -252,7 +252,7 @@ def _warp_with_nan(image: FloatArray, homography: Matrix, size_hw: tuple[int, in
     """Warp an image (h, w); what it does not cover becomes NaN. Shrinking blurs first."""
     height, width = size_hw
     corners = np.array([[0, 0], [1, 0], [0, 1]]) * (np.array(image.shape[::-1]) - 1.0)
-    moved = warp(corners, homography)
+    moved = map_points(homography, corners)
     sides = np.linalg.norm(moved[1:] - moved[0], axis=1) / np.linalg.norm(corners[1:], axis=1)
     scale = float(sides.mean())
     if scale < 0.9:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rgbt_models.match_geometry import MODELS
 from rgbt_perception.calibration.alignment import (
     build_level,
     Level,
-    MODELS,
     refine,
     Refined,
     score_homography,

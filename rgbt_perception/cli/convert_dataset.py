@@ -6,7 +6,8 @@ llvip, kaist, m3fd, mfnet, pst900, msrs, fmb, semanticrt, mvseg, vt821, vt1000, 
 metu-vistir, or folders for two folders of unlabeled images (docs/datasets.md draws each).
 What is written depends on the name given with --out:
   OUT.json, OUT.jsonl  a manifest that points at the images where they are
-  OUT/ with --shards   tar shards (WebDataset), for data that outgrows a disk
+  OUT/ with --shards   tar shards (WebDataset), for data that outgrows a disk; rgbt train reads
+                       them, too
   OUT/ with --pool     a pool that rgbt train reads, in one image size; it keeps the classes of the
                        data set, or has this project's with --map-classes
   OUT/                 a folder with annotations.json and copies of the images, which rgbt evaluate
@@ -95,6 +96,17 @@ def _write(manifest: Manifest, args: argparse.Namespace, skipped: Skipped) -> in
         raise DatasetError(
             '--map-classes is given without --pool; expected a pool, the other forms keep the '
             'names of the data set; add --pool HxW, or leave it out'
+        )
+    forms = {
+        'a manifest (the name in --out)': is_manifest_name(args.out),
+        '--shards': args.shards > 0,
+        '--pool': args.pool is not None,
+    }
+    asked = [name for name, is_asked in forms.items() if is_asked]
+    if len(asked) > 1:
+        raise DatasetError(
+            f'{" and ".join(asked)} are asked for; expected one form of output; run the command '
+            f'once for each'
         )
     if is_manifest_name(args.out):
         save_manifest(manifest, args.out)

@@ -19,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument('config', type=Path, help='YAML, e.g. config/pretrain/m_specgene.yaml')
     parser.add_argument(
-        '--pool', type=Path, required=True, help='folder of the pairs, rendered or converted'
+        '--pool',
+        type=Path,
+        required=True,
+        help='folder of the pairs: rendered, converted, or tar shards',
     )
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
     parser.add_argument('--accelerator', choices=('cpu', 'cuda'), default='cpu')

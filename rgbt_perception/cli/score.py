@@ -102,5 +102,7 @@ def show_scores(document: Mapping[str, Any], console: Any) -> None:
         print('the run was trained on scenes of this pool: the figures say nothing about others')
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: int | float | None) -> str:
+    if isinstance(value, int):
+        return str(value)
     return '' if value is None else f'{value:.3f}'

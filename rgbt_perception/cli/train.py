@@ -12,14 +12,17 @@ import argparse
 import logging
 from pathlib import Path
 
-SUMMARY = 'train a model on the synthetic world'
+SUMMARY = 'train a model on a pool of pairs, rendered or converted'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument('config', type=Path, help='training YAML, e.g. config/train/tiny.yaml')
     parser.add_argument(
-        '--pool', type=Path, required=True, help='folder of the pairs, rendered or converted'
+        '--pool',
+        type=Path,
+        required=True,
+        help='folder of the pairs: rendered, converted, or tar shards',
     )
     parser.add_argument('--out', type=Path, required=True, help='folder of the run')
     parser.add_argument('--accelerator', choices=('cpu', 'cuda'), default='cpu')

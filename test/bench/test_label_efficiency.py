@@ -9,6 +9,7 @@ import pytest
 
 from bench.label_efficiency import (
     BATCH_SIZE,
+    claim_work,
     GMM_CMSS,
     link_labeled,
     METHODS,
@@ -21,6 +22,7 @@ from bench.label_efficiency import (
     train_config,
     WITH_PCCL,
 )
+from rgbt_perception.errors import ConfigError
 
 
 @pytest.fixture
@@ -39,6 +41,13 @@ def plan(tmp_path):
 def test_every_pretraining_reads_as_many_pairs(plan, method):
     stages = pretrain_stages(method, plan)
     assert sum(config.max_steps * config.batch_size for _, config in stages) == 960 * BATCH_SIZE
+
+
+def test_a_work_folder_with_runs_of_other_settings_is_refused(plan):
+    claim_work(plan)
+    claim_work(replace(plan, num_seeds=5))  # more seeds go on
+    with pytest.raises(ConfigError, match=r"holds runs of .*'train_steps': 300.*another --work"):
+        claim_work(replace(plan, train_steps=200))
 
 
 def test_the_methods_differ_in_masks_and_in_what_follows(plan):

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from bench.soak import parse_input
+from bench.report import parse_size_hw
 from bench.soak_figures import (
     fit_slope,
     growth,
@@ -124,9 +124,9 @@ def test_counts_that_lose_or_invent_frames_are_wrong(change):
 
 
 def test_network_input_is_height_times_width():
-    assert parse_input('96x128') == (96, 128)
+    assert parse_size_hw('96x128') == (96, 128)
     with pytest.raises(argparse.ArgumentTypeError, match="'96' is not HEIGHTxWIDTH"):
-        parse_input('96')
+        parse_size_hw('96')
 
 
 def test_transport_bounds_compare_the_profiles():

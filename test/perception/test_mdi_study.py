@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from source_tree import ROOT
 
-from rgbt_models.build import load_model
+from rgbt_models.build import load_model, RGBTModel
 from rgbt_models.card import load_card
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.degradations import Degradation
@@ -70,6 +70,7 @@ def test_rank_correlation_literals():
     # Differences of ranks 1, 1, 2, 1, 1: 1 - 6 * 8 / (5 * 24) = 0.6.
     assert spearman(x, np.array([2.0, 1.0, 5.0, 3.0, 4.0])) == pytest.approx(0.6)
     assert math.isnan(spearman(x, np.ones(5)))
+    assert math.isnan(spearman(x, np.array([2.0, 1.0, np.nan, 3.0, 4.0])))
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,25 @@ def test_tables_warn_of_entropy_and_have_a_row_per_estimator():
     row = next(line for line in text.splitlines() if line.startswith('| gradient norm '))
     assert row == '| gradient norm | yes | backward | -1.00 [-1.00, -1.00] | -1.00 | -1.00 |'
     assert '| linear share, raw | no | none | n/a [n/a, n/a] | n/a | n/a |' in text
+
+
+@pytest.mark.parametrize(
+    ('lacking', 'constant'),
+    [('detection', 'drop_kl_detection'), ('segmentation', 'drop_kl_segmentation')],
+)
+def test_a_model_of_one_task_is_measured_without_the_other(tmp_path, lacking, constant):
+    counts = {'num_detection_classes': 3, 'num_segmentation_classes': 8}
+    counts[f'num_{lacking}_classes'] = 0
+    model = RGBTModel(encoder=small_model().encoder, channels=(16, 24, 32), **counts).eval()
+    card = replace(CARD, **{f'{lacking}_classes': ()})
+    source = open_source(write_dataset(tmp_path), PerceptionConfig())
+    config = with_registration(PerceptionConfig(), source.registration)
+    plan = StudyPlan(degradations=(Degradation(),))
+    found = list(measure_source(model, card, source, config, plan))
+    assert all(math.isfinite(value) for value in found[0].values.values())
+    assert {item.values[constant] for item in found} == {0.0}
+    assert abs(found[0].values['drop_kl']) <= 1.0
+    assert summarise(found)['estimators'][constant]['rho'] is None
 
 
 def test_conditions_have_distinct_names():

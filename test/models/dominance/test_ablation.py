@@ -143,3 +143,39 @@ def test_one_head_is_enough():
     )
     expected = [math.log(0.9), math.log(0.5), math.log(0.9), math.log(0.5)]
     assert [value.item() for value in values] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ('absent', 'shape'), [('class_logits', (2, 5, 0)), ('segmentation_logits', (2, 0, 4, 6))]
+)
+def test_a_head_without_classes_counts_as_not_there(absent, shape):
+    found = coalitions(small_model(), *images())
+    without = Coalitions(*({k: v for k, v in of.items() if k != absent} for of in found))
+    empty = Coalitions(*({**of, absent: torch.zeros(shape)} for of in found))
+    torch.testing.assert_close(
+        drop_effect(empty.both, empty.thermal_only, empty.rgb_only).amounts,
+        drop_effect(without.both, without.thermal_only, without.rgb_only).amounts,
+    )
+    for value, expected in zip(
+        pseudo_label_values(empty), pseudo_label_values(without), strict=True
+    ):
+        torch.testing.assert_close(value, expected)
+
+
+def test_without_detection_classes_the_divergence_is_0():
+    assert detection_divergence(torch.zeros(2, 5, 0), torch.zeros(2, 5, 0)).tolist() == [0.0, 0.0]
+
+
+def test_nearly_equal_outputs_give_an_index_within_its_bounds():
+    # Rounding in float32: without a bound at 0 some of these divergences are negative.
+    generator = torch.Generator().manual_seed(0)
+    for scale, change in ((4.0, 1e-4), (8.0, 1e-5)):
+        boxes = scale * torch.randn(4, 50, 3, generator=generator) - 3.0
+        labels = scale * torch.randn(4, 5, 6, 8, generator=generator)
+        outputs = [
+            {'class_logits': boxes + change * step, 'segmentation_logits': labels + change * step}
+            for step in (0, 1, -1)
+        ]
+        effect = drop_effect(*outputs)
+        assert effect.amounts.min() >= 0.0
+        assert effect.mdi.abs().max() <= 1.0

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from made_models import painted_sample, random_painted_samples, write_shard
+from made_shards import make_shards, PAIRS
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -80,6 +81,25 @@ def test_an_interrupted_run_goes_on_to_the_same_encoder(folder):
         (folder / name / 'weights.safetensors').read_bytes() for name in ('mae', 'again')
     )
     assert first == second
+
+
+def test_pairs_come_from_tar_shards_too(tmp_path):
+    """Interrupted, it goes on to the same encoder."""
+    shards = make_shards(tmp_path)
+    pretrain(MAE, pool_dir=shards, place=RunPlace(folder=tmp_path / 'whole'))
+
+    def stop(report):
+        if report.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(MAE, pool_dir=shards, place=RunPlace(folder=tmp_path / 'cut', on_step=stop))
+    pretrain(MAE, pool_dir=shards, place=RunPlace(folder=tmp_path / 'cut', resume=True))
+    weights = [(tmp_path / name / 'weights.safetensors').read_bytes() for name in ('whole', 'cut')]
+    assert weights[0] == weights[1]
+    about = json.loads((tmp_path / 'cut' / 'run.json').read_text())
+    assert (about['pool_pairs_read'], about['pool_skipped']) == (PAIRS, 0)
+    assert not (tmp_path / 'cut' / 'skipped.jsonl').exists()
 
 
 def test_a_pretrained_encoder_starts_a_model(folder):

@@ -204,3 +204,14 @@ def test_a_card_with_values_of_no_use_is_refused(detector_folder, tmp_path, old,
     (tmp_path / 'card.json').write_text(text.replace(old, new))
     with pytest.raises(CardError, match=re.escape(problem)):
         load_published_card(tmp_path)
+
+
+def test_a_card_that_names_another_network_is_refused(detector_folder, tmp_path):
+    text = (detector_folder / 'flir' / 'card.json').read_text(encoding='utf-8')
+    assert '"norm_eps": 1e-05' in text
+    changed = text.replace('"norm_eps": 1e-05', '"norm_eps": 1e-06')
+    (tmp_path / 'card.json').write_text(changed, encoding='utf-8')
+    with pytest.raises(
+        CardError, match='with norm_eps 1e-06; expected vitdet_mask_rcnn with 1e-05'
+    ):
+        load_detector(tmp_path)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-import math
 
 from made_models import random_painted_samples, small_model
 import numpy as np
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from rgbt_models import export
 from rgbt_models.errors import DatasetError
-from rgbt_models.train.balance import BalanceConfig, Balancer, distillation, evaluating
+from rgbt_models.train.balance import BalanceConfig, Balancer, evaluating
 from rgbt_models.train.batches import collate
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import compute_losses
@@ -49,10 +48,11 @@ def set_amounts(balancer, rgb, thermal):
 
 
 def take_step(model, balancer, batch, progress, available=BOTH):
-    balancer.begin_step(progress)
+    balancer.begin_batch(progress)
     loss = main_loss(run(model, batch, available), batch)
     extra = balancer.extra_losses()
     (loss + sum(extra.values())).backward()
+    balancer.end_batch()
     balancer.end_step()
     return extra
 
@@ -87,7 +87,7 @@ def test_weighing_is_that_of_the_features_by_twice_the_weight():
     fusion.norm.eval()  # batch statistics would divide the weight out again
     channels = fusion.rgb_weight.in_channels
     rgb, thermal = torch.randn(2, 2, channels, 4, 5, generator=torch.Generator().manual_seed(0))
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     weighed = fusion(rgb, thermal, BOTH)[0]
     balancer.detach()
     expected = fusion(0.5 * rgb, 1.5 * thermal, BOTH)[0]  # 2 * .25 and 2 * .75
@@ -102,7 +102,7 @@ def test_samples_with_one_camera_are_not_weighed():
     fusion.norm.eval()
     channels = fusion.rgb_weight.in_channels
     rgb, thermal = torch.randn(2, 2, channels, 4, 5, generator=torch.Generator().manual_seed(0))
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     weighed = fusion(rgb, thermal, available)[0]
     balancer.detach()
     fusion.eval()
@@ -116,7 +116,7 @@ def test_before_the_start_nothing_is_added_and_the_pass_is_the_plain_one(batch):
     expected = run(plain, batch)
     model, balancer = build()
     set_amounts(balancer, 0.9, 0.1)
-    balancer.begin_step(0.05)
+    balancer.begin_batch(0.05)
     outputs = run(model, batch)
     assert balancer.extra_losses() == {}
     for name, value in outputs.items():
@@ -127,7 +127,7 @@ def test_the_main_gradient_is_that_of_a_plain_model_while_the_weights_are_plain(
     plain = small_model().train()
     main_loss(run(plain, batch), batch).backward()
     model, balancer = build()
-    balancer.begin_step(0.05)
+    balancer.begin_batch(0.05)
     main_loss(run(model, batch), batch).backward()
     for (name, parameter), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, msg=name)
@@ -136,7 +136,7 @@ def test_the_main_gradient_is_that_of_a_plain_model_while_the_weights_are_plain(
 def test_evaluation_is_that_of_a_plain_model_at_any_time(batch):
     model, balancer = build()
     set_amounts(balancer, 0.9, 0.1)
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     with torch.no_grad():
         outputs = run(model.eval(), batch)
         expected = run(small_model(), batch)
@@ -166,7 +166,7 @@ def test_a_copy_of_the_model_is_not_watched(batch):
     model, balancer = build()
     average = copy.deepcopy(model)
     set_amounts(balancer, 0.9, 0.1)
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     run(average, batch)
     with pytest.raises(DatasetError, match='has seen 0 of 3 fusion levels'):
         balancer.extra_losses()
@@ -181,7 +181,7 @@ def test_low_level_loss_is_the_closed_form(batch):
             layer.bias.zero_()
     seen = []
     model.neck.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     run(model, batch)
     (rgb, thermal), extra = seen[0], balancer.extra_losses()
     mapping = functional.mse_loss(2 * rgb, thermal) + functional.mse_loss(3 * thermal, rgb)
@@ -193,7 +193,7 @@ def test_low_level_loss_is_the_closed_form(batch):
 def test_terms_count_samples_with_both_cameras_only(batch):
     config = BalanceConfig(distillation=0.0, equilibrium=0.0)
     model, balancer = build(config)
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     run(model, batch, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     assert balancer.extra_losses()['hcg_low'].item() == 0.0
 
@@ -203,7 +203,7 @@ def test_the_dominant_camera_teaches_the_weak_one(batch):
     for rgb_amount, weak, strong in ((0.8, 'thermal', 'rgb'), (0.2, 'rgb', 'thermal')):
         model, balancer = build(config)
         set_amounts(balancer, rgb_amount, 1.0 - rgb_amount)
-        balancer.begin_step(0.5)
+        balancer.begin_batch(0.5)
         run(model, batch)
         balancer.extra_losses()['hcg_high'].backward()
         stems = {'rgb': model.encoder.rgb_stem, 'thermal': model.encoder.thermal_stem}
@@ -215,17 +215,19 @@ def test_the_dominant_camera_teaches_the_weak_one(batch):
         assert gradients[strong] == 0.0
 
 
-def test_distillation_is_the_closed_form_and_0_for_equal_outputs():
-    # Probabilities at T = 2 are (.6, .4) of the teacher, (.5, .5) of the student.
-    teacher = {'segmentation_logits': 2 * torch.tensor([0.6, 0.4]).log().reshape(1, 2, 1, 1)}
-    student = {'segmentation_logits': torch.zeros(1, 2, 1, 1)}
-    expected = 4 * (0.6 * math.log(0.6 / 0.5) + 0.4 * math.log(0.4 / 0.5))
-    assert distillation(teacher, student, temperature=2.0).item() == pytest.approx(
-        expected, rel=1e-5
-    )
-    logits = {'class_logits': torch.randn(2, 7, 3), **teacher}
-    teacher = {**logits, 'segmentation_logits': torch.randn(2, 3, 2, 2)}
-    assert distillation(teacher, teacher, temperature=3.0).tolist() == pytest.approx([0.0, 0.0])
+@pytest.mark.parametrize(
+    ('head', 'other'), [('detection', 'segmentation'), ('segmentation', 'detection')]
+)
+def test_a_head_that_is_not_trained_is_not_distilled(batch, head, other):
+    config = BalanceConfig(mapping=0, reprojection=0, equilibrium=0)
+    model = small_model().train()
+    balancer = Balancer(model, config, heads=(head,))
+    set_amounts(balancer, 0.6, 0.4)
+    balancer.begin_batch(0.5)
+    run(model, batch)
+    balancer.extra_losses()['hcg_high'].backward()
+    assert any(p.grad is not None for p in getattr(model, head).parameters())
+    assert all(p.grad is None for p in getattr(model, other).parameters())
 
 
 def test_distillation_leaves_the_running_statistics_alone(batch):
@@ -234,7 +236,7 @@ def test_distillation_leaves_the_running_statistics_alone(batch):
         config = BalanceConfig(mapping=0, reprojection=0, equilibrium=0, distillation=gamma)
         model, balancer = build(config)
         set_amounts(balancer, 0.6, 0.4)
-        balancer.begin_step(0.5)
+        balancer.begin_batch(0.5)
         run(model, batch)
         assert set(balancer.extra_losses()) == ({'hcg_high'} if gamma else set())
         states.append({name: value.clone() for name, value in model.named_buffers()})
@@ -248,7 +250,7 @@ def test_equilibrium_is_the_mean_squared_dominance_of_the_plain_fusion(batch):
     plain_shares = run(small_model().train(), batch)['rgb_shares']
     expected = 0.25 * ((2 * plain_shares.clamp(0, 1) - 1).mean(dim=1) ** 2).mean()
     set_amounts(balancer, 0.5, 0.5)
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     run(model, batch)
     assert balancer.extra_losses()['aer'].item() == pytest.approx(expected.item(), rel=1e-3)
 
@@ -268,7 +270,7 @@ def test_the_running_dominance_is_gradient_times_input_of_the_main_loss(batch):
         amounts = [(f * g).abs().sum() for f, g in zip((rgb, thermal), gradients, strict=True)]
         shares.append(amounts[0] / (amounts[0] + amounts[1]))
     expected = 0.5 + 0.1 * (torch.stack(shares).mean() - 0.5)
-    model, balancer = build()
+    model, balancer = build(BalanceConfig(equilibrium=10.0))
     take_step(model, balancer, batch, 0.15)  # the terms of the balancer do not count
     assert balancer.amounts[0].item() == pytest.approx(expected.item(), abs=1e-6)
     assert balancer.amounts.sum().item() == pytest.approx(1.0, abs=1e-5)
@@ -325,12 +327,13 @@ def test_mapping_losses_fall_when_the_maps_are_trained(batch):
 def test_bfloat16_passes_can_be_balanced(batch):
     model, balancer = build()
     set_amounts(balancer, 0.7, 0.3)
-    balancer.begin_step(0.5)
+    balancer.begin_batch(0.5)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         outputs = run(model, batch)
     outputs = {name: value.float() for name, value in outputs.items()}
     extra = balancer.extra_losses()
     (main_loss(outputs, batch) + sum(extra.values())).backward()
+    balancer.end_batch()
     balancer.end_step()
     assert set(extra) == {'hcg_low', 'hcg_high', 'aer'}
     assert all(value.isfinite() for value in extra.values())
@@ -379,6 +382,6 @@ def test_a_model_without_fusion_layers_cannot_be_balanced():
 
 def test_a_step_without_a_pass_is_refused():
     _, balancer = build()
-    balancer.begin_step(0.5)
-    with pytest.raises(DatasetError, match=r'has seen 0 of 3 .* call begin_step, then run'):
+    balancer.begin_batch(0.5)
+    with pytest.raises(DatasetError, match=r'has seen 0 of 3 .* call begin_batch, then run'):
         balancer.extra_losses()

@@ -73,7 +73,7 @@ def test_labels_and_boxes_stay_with_their_image():
 def test_the_batch_size_follows_the_crop_size(pool):
     config = TrainConfig(size_hws=((64, 96),), pixels_per_step=3 * 64 * 96)
     assert len(draw_batch(pool, np.random.default_rng(0), config).rgb) == 3
-    config = TrainConfig(size_hws=((96, 128),), pixels_per_step=10)
+    config = TrainConfig(size_hws=((96, 128),), pixels_per_step=96 * 128 + 10)
     batch = draw_batch(pool, np.random.default_rng(0), config)
     assert batch.rgb.shape == (1, 3, 96, 128)
     assert len(batch.targets) == 1

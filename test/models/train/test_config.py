@@ -137,6 +137,7 @@ def test_every_class_of_the_package_has_a_weight_in_the_loss():
     ('text', 'problem'),
     [
         ('precision: 16-mixed', "precision is '16-mixed'; expected one of bf16-mixed, 32-true"),
+        ('{task: saliency, is_balanced: true}', "is_balanced is on with the task 'saliency'; exp"),
         ('rgb_mean: [0.4]', r'rgb_mean and rgb_std are \(0.4,\) .* expected three values each'),
     ],
 )
@@ -145,3 +146,50 @@ def test_what_would_fail_deep_in_the_run_is_refused(tmp_path, text, problem):
     path.write_text(text)
     with pytest.raises(DatasetError, match=problem):
         load_train_config(path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        (
+            'ema_decay: 1.0',
+            r'ema_decay is 1.0; expected a value in \[0, 1\); correct the training',
+        ),
+        ('ema_decay: -0.1', r'ema_decay is -0.1; expected a value in \[0, 1\)'),
+        ('drop_path: 1.0', r'drop_path is 1.0; expected a value in \[0, 1\)'),
+        ('modality_dropout: 1.1', r'modality_dropout is 1.1; expected a value in \[0, 1\];'),
+        ('modality_dropout: .nan', 'modality_dropout is nan; expected a value in'),
+        ('warmup_steps: -1', 'warmup_steps is -1; expected 0 or more'),
+        ('clip_norm: -2.0', 'clip_norm is -2.0; expected 0 or more'),
+        ('learning_rate: 0.0', 'learning_rate is 0.0; expected a number above 0'),
+        ('learning_rate: .inf', 'learning_rate is inf; expected a number above 0'),
+        ('final_rate: 1.5', r'final_rate is 1.5; expected a value in \[0, 1\]'),
+        ('weight_decay: -0.1', 'weight_decay is -0.1; expected 0 or more'),
+        ('weight_decay_growth: -1.0', 'weight_decay_growth is -1.0; expected 0 or more'),
+        ('max_hours: -1.0', 'max_hours is -1.0; expected 0 or more'),
+        ('augment: {min_zoom: 0.0}', 'min_zoom is 0.0; expected a number above 0'),
+        ('augment: {min_zoom: 2.0}', 'min_zoom is 2.0 and max_zoom 1.7; expected at most max'),
+        ('augment: {degraded: 1.5}', r'degraded is 1.5; expected a value in \[0, 1\]'),
+        ('augment: {heavy_sensor: -0.5}', r'heavy_sensor is -0.5; expected a value in \[0, 1\]'),
+        ('augment: {shift_px: -1.0}', 'shift_px is -1.0; expected 0 or more'),
+        (
+            '{size_hws: [[64, 96], [32, 32]], pixels_per_step: 6143}',
+            'pixels_per_step is 6143; expected 6144 or more, the pixels of the largest crop',
+        ),
+    ],
+)
+def test_a_value_out_of_range_is_said(tmp_path, text, said):
+    with pytest.raises(DatasetError, match=said):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{ema_decay: 0.0, modality_dropout: 1.0, warmup_steps: 0, clip_norm: 0.0}',
+        'augment: {min_zoom: 1.0, max_zoom: 1.0, degraded: 1.0, heavy_sensor: 0.0}',
+        '{size_hws: [[64, 96]], pixels_per_step: 6144}',
+    ],
+)
+def test_a_value_at_the_end_of_its_range_is_used(tmp_path, text):
+    assert load(tmp_path, text) != TrainConfig()

@@ -59,19 +59,42 @@ def test_the_weights_of_the_run_are_those_scored(tmp_path):
 def test_what_is_no_training_run_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r'holds no run.json; expected the folder of a finish'):
         load_run(tmp_path)
+    (tmp_path / 'run.json').write_text('{"steps": 3')
+    with pytest.raises(DatasetError, match=r"cannot read '.*run.json' .*; expected the JSON that"):
+        load_run(tmp_path)
     (tmp_path / 'run.json').write_text(json.dumps({'config': {'mae': {}}}))
     with pytest.raises(DatasetError, match='has no architecture; expected one of rgbt train'):
         load_run(tmp_path)
 
 
 def test_a_pool_of_the_scenes_of_the_training_is_told(tmp_path):
-    config = config_of('both', pool_seed=1000, pool_pairs=128)
+    about = {'scenes_read': [[0, 64], [1000, 1128]]}
     (tmp_path / 'shard_000001128').mkdir()
-    assert is_trained_on(config, tmp_path) is False
+    assert is_trained_on(about, tmp_path) is False
+    # Of an encoder whose run is not known it cannot be said that it has not seen them.
+    unknown = {'encoder_origin': 'unknown, of timm/vit.safetensors'}
+    assert is_trained_on({**about, **unknown}, tmp_path) is None
     (tmp_path / 'shard_000001064').mkdir()
-    assert is_trained_on(config, tmp_path) is True
+    assert is_trained_on(about, tmp_path) is True
+    assert is_trained_on({**about, **unknown}, tmp_path) is True
+    # Shards of 64: one that begins before the pool reaches into it.
+    assert is_trained_on({'scenes_read': [[1191, 1255]]}, tmp_path) is True
+    assert is_trained_on({'scenes_read': [[1192, 1256]]}, tmp_path) is False
     (tmp_path / POOL_FILE).write_text(json.dumps({CONVERTED_KEY: 'made'}))
-    assert is_trained_on(config, tmp_path) is None
+    assert is_trained_on(about, tmp_path) is None
+
+
+def test_a_run_knows_the_scenes_of_all_shards_it_read_whatever_its_settings_say(tmp_path):
+    pool, folder = tmp_path / 'pool', tmp_path / 'run'
+    for first in (64, 640):
+        write_shard(pool, f'shard_{first:09d}', random_painted_samples(2, seed=first))
+    config = config_of('segmentation', pool_seed=0, pool_pairs=64)
+    train(config, pool_dir=pool, place=RunPlace(folder=folder))
+    about = load_run(folder).about
+    assert about['scenes_read'] == [[64, 128], [640, 704]]
+    assert is_trained_on(about, pool) is True
+    write_shard(tmp_path / 'other', 'shard_000000000', random_painted_samples(2, seed=1))
+    assert is_trained_on(about, tmp_path / 'other') is False
 
 
 def test_padding_goes_below_and_to_the_right():

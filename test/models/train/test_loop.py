@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 import math
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from torch import nn
 
 from rgbt_models.build import ARCHITECTURES
 from rgbt_models.errors import DatasetError
-from rgbt_models.train import loop
+from rgbt_models.train import loop, supervised
 from rgbt_models.train.augment import AugmentConfig
+from rgbt_models.train.balance import BalanceConfig
 from rgbt_models.train.batches import collate
 from rgbt_models.train.config import build_train_config, TrainConfig
 from rgbt_models.train.loop import RunPlace
@@ -244,3 +246,30 @@ def test_an_empty_pool_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, 'small', lambda **classes: small_model())
     with pytest.raises(DatasetError, match='no rendered shard in'):
         train(CONFIG, pool_dir=tmp_path, place=RunPlace(folder=tmp_path / 'run'))
+
+
+def test_the_balancer_is_clipped_with_the_model(tmp_path, monkeypatch):
+    norms = []
+
+    class Watched(supervised.SupervisedLearner):
+        def finish_step(self, losses, *, step):
+            trained = [*self.model.parameters(), *self.extra_modules['balancer'].parameters()]
+            found = torch.stack([p.grad.norm() for p in trained if p.grad is not None])
+            own = [p.grad.norm() for p in self.extra_modules['balancer'].parameters()]
+            norms.append((found.norm().item(), torch.stack(own).norm().item()))
+            super().finish_step(losses, step=step)
+
+    monkeypatch.setattr(supervised, 'SupervisedLearner', Watched)
+    config = replace(
+        CONFIG,
+        max_steps=2,
+        accumulate=2,
+        clip_norm=0.01,
+        is_balanced=True,
+        balance=BalanceConfig(start=0.0, mapping=50.0),
+    )
+    run(tmp_path, monkeypatch, config)
+    assert len(norms) == 2
+    for whole, own in norms:
+        assert whole == pytest.approx(0.01, rel=1e-3)
+        assert own > 1e-4

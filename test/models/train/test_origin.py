@@ -5,7 +5,13 @@ import json
 
 import pytest
 
-from rgbt_models.train.origin import describe_origin, read_encoder_origin
+from rgbt_models.train.origin import (
+    describe_origin,
+    describe_scenes,
+    read_encoder_origin,
+    scenes_of,
+)
+from rgbt_models.train.pool import CONVERTED_KEY, POOL_FILE
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,33 @@ def test_an_encoder_without_a_run_is_of_unknown_data(tmp_path):
     about = describe_origin(str(tmp_path / 'timm' / 'vit.safetensors'), tmp_path / 'pool')
     assert about == {'encoder_origin': 'unknown, of timm/vit.safetensors', 'pool_origin': ''}
     assert describe_origin('', tmp_path / 'pool') == {'encoder_origin': '', 'pool_origin': ''}
+
+
+def test_scenes_are_those_of_the_shards_read_and_of_the_encoder(tmp_path):
+    (tmp_path / 'run.json').write_text(json.dumps({'scenes_read': [[0, 64], [5000, 5064]]}))
+    encoder = str(tmp_path / 'weights.safetensors')
+    state = {'shards': ['shard_000001064', 'shard_000001000', 'shard_000005064']}
+    about = describe_scenes(encoder, tmp_path, state)
+    assert about == {'scenes_read': [[0, 64], [1000, 1128], [5000, 5128]]}
+    assert describe_scenes('', tmp_path, state) == {'scenes_read': [[1000, 1128], [5064, 5128]]}
+    (tmp_path / POOL_FILE).write_text(json.dumps({CONVERTED_KEY: 'made'}))
+    assert describe_scenes('', tmp_path, state) == {'scenes_read': []}
+    assert describe_scenes(encoder, tmp_path, None) == {'scenes_read': [[0, 64], [5000, 5064]]}
+    assert describe_scenes(str(tmp_path / 'timm' / 'vit'), tmp_path, None) == {'scenes_read': []}
+
+
+@pytest.mark.parametrize(
+    ('run', 'scenes'),
+    [
+        ({'config': {'pool_seed': 1000, 'pool_pairs': 100}}, [range(1000, 1128)]),
+        (
+            {'config': {'pool_seed': 1000, 'pool_pairs': 64}, 'pool_pairs_read': 192},
+            [range(1000, 1192)],
+        ),
+        ({'config': {'pool_seed': 1000, 'pool_pairs': 64}, 'pool_origin': 'kaist'}, []),
+        ({'config': {'pool_seed': 1000}, 'scenes_read': [[7, 71]]}, [range(7, 71)]),
+        ({}, []),
+    ],
+)
+def test_scenes_of_older_runs_are_those_of_their_settings(run, scenes):
+    assert scenes_of(run) == scenes

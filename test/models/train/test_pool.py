@@ -9,7 +9,13 @@ import pytest
 
 from rgbt_models.errors import DatasetError
 from rgbt_models.train import pool as pool_module
-from rgbt_models.train.pool import _render_shard, render_pool, render_sample, SamplePool
+from rgbt_models.train.pool import (
+    _render_shard,
+    POOL_FILE,
+    render_pool,
+    render_sample,
+    SamplePool,
+)
 
 FIRST = painted_sample((10, 20, 40, 70), (50, 5, 60, 25))
 NIGHT = painted_sample((70, 30, 90, 80), is_night=True)
@@ -149,3 +155,9 @@ def test_a_pool_of_another_seed_or_scale_is_refused(tmp_path, other):
     render_pool(tmp_path, **{**settings, 'num_pairs': 0})
     with pytest.raises(DatasetError, match=r'was rendered with .* use another folder'):
         render_pool(tmp_path, **{**settings, **other})
+
+
+def test_a_damaged_description_of_a_pool_is_said(tmp_path):
+    (tmp_path / POOL_FILE).write_text('{"seed": 1')
+    with pytest.raises(DatasetError, match=r"cannot read '.*pool.json' .*; write the pool again"):
+        render_pool(tmp_path, num_pairs=0, seed=1, scale=0.5, num_workers=1)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from made_models import random_painted_samples, write_shard
+from made_shards import damage, make_shards
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -131,6 +132,24 @@ def test_a_finished_run_is_not_resumed(uninterrupted):
         train(train_peer.CONFIG, pool_dir=uninterrupted / 'pool', place=place)
 
 
+def test_a_folder_with_a_checkpoint_alone_is_not_empty(tmp_path):
+    """A run killed before its first line in the log."""
+    (tmp_path / 'checkpoint_000000003').mkdir()
+    with pytest.raises(DatasetError, match='holds checkpoint_000000003 of another run'):
+        loop.check_place(RunPlace(folder=tmp_path))
+    loop.check_place(RunPlace(folder=tmp_path, resume=True))
+
+
+def test_a_run_killed_after_its_last_step_tells_its_loss(uninterrupted, tmp_path):
+    config = replace(train_peer.CONFIG, max_steps=2, checkpoint_every=2)
+    pool, run = uninterrupted / 'pool', tmp_path / 'run'
+    whole = train(config, pool_dir=pool, place=RunPlace(folder=run))
+    (run / 'run.json').unlink()
+    ended = train(config, pool_dir=pool, place=RunPlace(folder=run, resume=True))
+    assert ended.steps == 2
+    assert ended.final_loss == whole.final_loss
+
+
 def test_a_lost_shard_is_said(uninterrupted, tmp_path):
     checkpoint = newest_checkpoint(uninterrupted / 'whole')
     assert checkpoint is not None
@@ -191,3 +210,17 @@ def test_two_processes_give_the_gradient_of_one(tmp_path, monkeypatch):
     assert largest > 0.01
     described = json.loads((tmp_path / 'two' / 'run.json').read_text())
     assert (described['processes'], described['samples']) == (2, 6)
+
+
+def test_two_processes_count_together_what_they_left_out(tmp_path):
+    """Each meets other shards: what one of them left out is in the sum, and once."""
+    shards = make_shards(tmp_path)
+    damage(shards, 'shard-000001.tar', 4)
+    damage(shards, 'shard-000002.tar', 6)
+    result = run_peer(shards, tmp_path / 'run', '--few-steps', '--devices', 2)
+    assert result.returncode == 0, result.stderr
+    about = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    assert (about['processes'], about['pool_skipped']) == (2, 2)
+    lines = (tmp_path / 'run' / 'skipped.jsonl').read_text().splitlines()
+    names = ['shard-000001.tar:000000004', 'shard-000002.tar:000000006']
+    assert sorted(json.loads(line)['name'] for line in lines) == names

@@ -9,12 +9,15 @@ import torch
 
 from rgbt_models.build import ARCHITECTURES
 from rgbt_models.errors import DatasetError
+from rgbt_models.label_sets import PACKAGE_LABEL_SET
 from rgbt_models.train import loop
-from rgbt_models.train.batches import collate
+from rgbt_models.train.batches import collate, TrainBatch
 from rgbt_models.train.config import TASK_NAMES, TrainConfig
 from rgbt_models.train.loop import RunPlace
+from rgbt_models.train.saliency_loss import saliency_loss
 from rgbt_models.train.supervised import train
 from rgbt_models.train.tasks import (
+    build_loss,
     build_task_model,
     find_task,
     salient_masks,
@@ -89,6 +92,73 @@ def test_the_loss_of_a_task_falls(task, tmp_path, monkeypatch):
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
-def test_salient_are_person_car_and_bicycle():
+def test_masks_are_of_the_named_ids_and_keep_what_is_unlabeled():
     labels = torch.tensor([[[0, 1, 5, 6, 7, 255]]], dtype=torch.uint8)
-    assert salient_masks(labels).tolist() == [[[0, 0, 1, 1, 1, 255]]]
+    assert salient_masks(labels, (5, 6, 7)).tolist() == [[[0, 0, 1, 1, 1, 255]]]
+
+
+VIT = 'encoder: vit_tiny_patch16_224'
+
+
+def test_encoder_settings_reach_its_blocks():
+    config = TrainConfig(architecture=VIT, drop_path=0.22, gradient_checkpointing=True)
+    encoder = build_task_model(config).encoder
+    assert encoder.use_checkpointing
+    rates = [block.drop_path1.drop_prob for block in encoder.vit.blocks]
+    assert rates == pytest.approx([0.02 * index for index in range(12)])
+    plain = build_task_model(TrainConfig(architecture=VIT)).encoder
+    assert not plain.use_checkpointing
+    assert not any(type(module).__name__ == 'DropPath' for module in plain.modules())
+
+
+def test_checkpointing_with_drop_path_gives_the_same_gradients():
+    gradients = []
+    batch = collate(random_painted_samples(2, seed=1), TrainConfig())
+    for is_on in (False, True):
+        config = TrainConfig(architecture=VIT, drop_path=0.3, gradient_checkpointing=is_on)
+        torch.manual_seed(0)
+        model = build_task_model(config).train()
+        torch.manual_seed(1)
+        outputs = model(batch.rgb, batch.thermal, torch.ones(2, 2))
+        find_task('both').loss(outputs, batch, torch.ones(8)).total.backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert list(gradients[0]) == list(gradients[1])
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+def test_the_exported_graph_has_neither():
+    graphs = []
+    for drop_path, is_on in ((0.0, False), (0.3, True)):
+        config = TrainConfig(architecture=VIT, drop_path=drop_path, gradient_checkpointing=is_on)
+        model = build_task_model(config).eval()
+        images = torch.zeros(1, 3, 64, 96)
+        program = torch.export.export(model, (images, images, torch.ones(1, 2)))
+        graphs.append([(node.op, str(node.target)) for node in program.graph.nodes])
+    assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize('setting', [{'drop_path': 0.1}, {'gradient_checkpointing': True}])
+@pytest.mark.parametrize('architecture', ['tiny', 'made'])
+def test_encoder_settings_are_refused_where_the_encoder_has_neither(architecture, setting):
+    with pytest.raises(DatasetError, match=f"architecture '{architecture}'; expected False and 0"):
+        build_task_model(TrainConfig(architecture=architecture, **setting))
+
+
+def test_what_is_salient_reaches_the_loss_of_a_run():
+    logits = torch.zeros(1, 1, 2, 2)
+    logits[..., 0, 0] = 4.0
+    label_maps = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    label_maps[:, :4, :4] = 1  # road
+    batch = TrainBatch(rgb=logits, thermal=logits, label_maps=label_maps, targets=[])
+    outputs = {'saliency_logits': logits}
+    of_road, of_cars = (
+        build_loss(config_of('saliency', salient_classes=names), PACKAGE_LABEL_SET, device=CPU)(
+            outputs, batch
+        ).total
+        for names in (('road',), ('car',))
+    )
+    masks = salient_masks(label_maps, (1,))
+    assert of_road == saliency_loss(logits, masks)
+    assert of_cars == saliency_loss(logits, torch.zeros_like(masks))
+    assert of_road < of_cars

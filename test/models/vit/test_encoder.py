@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 from slow_vit import attention, bicubic, double, layer_norm, mlp, patches, randomise
+import timm
 import timm.layers
 import torch
 from torch.nn import functional
@@ -175,6 +176,23 @@ def test_checkpointing_gives_the_same_gradients():
     assert len(gradients[0]) == 30  # patch, class token, positions, final norm, two blocks
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)
+
+
+def test_drop_path_is_that_of_timm_and_acts_in_training_only():
+    image = images(32, 48)
+    encoder = randomise(ViTEncoder(TINY, taps=(11,), drop_path=0.3), seed=1)
+    timms = timm.create_model(TINY, drop_path_rate=0.3)
+    rates = [getattr(block.drop_path2, 'drop_prob', 0.0) for block in timms.blocks]
+    assert [block.drop_path1.drop_prob for block in encoder.vit.blocks] == pytest.approx(rates)
+    plain = ViTEncoder(TINY, taps=(11,))
+    plain.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        expected = plain.features(image)[0]
+        assert torch.equal(encoder.eval().features(image)[0], expected)
+        torch.manual_seed(0)
+        assert not torch.allclose(encoder.train().features(image)[0], expected, atol=1e-3)
+        encoder.set_drop_path(0.0)
+        assert torch.equal(encoder.features(image)[0], expected)
 
 
 @torch.no_grad()

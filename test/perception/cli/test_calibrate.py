@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench.board_images import board_pairs
+from rgbt_models.match_geometry import MODELS
 from rgbt_models.synthetic import default_rig
-from rgbt_perception.calibration.alignment import MODELS
 from rgbt_perception.calibration.intrinsics import DISTORTIONS
 from rgbt_perception.calibration.pattern import BoardPattern, PATTERNS
 from rgbt_perception.calibration.scene import homography_distance_px

@@ -86,6 +86,20 @@ def test_a_pool_keeps_the_classes_of_the_set_unless_they_are_mapped(tmp_path, op
     assert ('person' in found) == ('--map-classes' in options)
 
 
+@pytest.mark.parametrize(
+    ('out', 'options', 'asked'),
+    [
+        ('out.json', ('--shards', '2'), 'a manifest (the name in --out) and --shards'),
+        ('out.jsonl', ('--pool', '24x32'), 'a manifest (the name in --out) and --pool'),
+        ('out', ('--shards', '2', '--pool', '24x32'), '--shards and --pool'),
+    ],
+)
+def test_two_forms_at_once_are_refused(tmp_path, capsys, out, options, asked):
+    assert convert('m3fd', tmp_path, tmp_path / out, *options) == 2
+    assert f'{asked} are asked for; expected one form' in capsys.readouterr().err
+    assert not (tmp_path / out).exists()
+
+
 def test_mapping_without_a_pool_is_refused(tmp_path, capsys):
     assert convert('m3fd', tmp_path, tmp_path / 'out', '--map-classes') == 2
     assert '--map-classes is given without --pool' in capsys.readouterr().err

@@ -31,6 +31,11 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Return the mean of every process's values; the shapes must be equal."""
+    return sum_over_processes(values) / process_rank()[1]
+
+
 def max_over_processes(value: Tensor) -> Tensor:
     """Return the largest of every process's values; the shapes must be equal."""
     if is_distributed():
