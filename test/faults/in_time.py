@@ -52,12 +52,14 @@ def jump_back_with_leftovers(rig: FaultRig) -> None:
     text='dropped .*late|dropped .*stamp',
 )
 def small_jump_back(rig: FaultRig) -> None:
-    rig.steps(20)
-    rig.jump(-0.5)
-    for _ in range(40):
-        rig.step(has_answer=False)
-        if rig.counted('rgb_frames') and rig.last_mode() == 'fused':
-            break
+    for _ in range(3):  # a report that holds the drop and no pair yet says something else
+        rig.steps(20)
+        rig.jump(-0.5)
+        num_results = len(rig.received['mdi'])
+        for _ in range(40):
+            rig.step(has_answer=False)
+            if len(rig.received['mdi']) > num_results and rig.last_mode() == 'fused':
+                break
 
 
 @live(
