@@ -8,6 +8,7 @@ and the bag reader share this code. ``thermal.py`` does the same for thermal ima
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 import struct
 from typing import Any, TYPE_CHECKING
 import zlib
@@ -216,7 +217,7 @@ def view_pixels(
             ``step * height``.
     """
     buffer = memoryview(data).cast('B')
-    row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
     if step < row_bytes:
         raise FrameError(
             f'{what} has step {step}, expected at least {row_bytes} bytes per row; '
@@ -228,7 +229,7 @@ def view_pixels(
             f'(step {step} x {shape[0]} rows); the message is truncated or step is wrong: check '
             f'the camera driver'
         )
-    strides = (step, dtype.itemsize * int(np.prod(shape[2:])), dtype.itemsize)[: len(shape)]
+    strides = (step, dtype.itemsize * math.prod(shape[2:]), dtype.itemsize)[: len(shape)]
     pixels: NDArray[Any] = np.ndarray(shape, dtype, buffer=buffer, strides=strides)
     pixels.flags.writeable = False
     return pixels

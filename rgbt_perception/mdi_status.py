@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rgbt_perception.bag_messages import DiagnosticText
 from rgbt_perception.types import Mode, NS_PER_S
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 MDI_STATUS_NAME = 'perception: modality dominance'
 
 
-def mdi_values(result: Result, *, backend: str, model: str) -> dict[str, str]:
-    """Return the key-values of one result.
+def mdi_text(result: Result, *, backend: str, model: str) -> DiagnosticText:
+    """Return what is published and recorded about the dominance of one result.
 
     Args:
         result: The result.
@@ -22,9 +23,21 @@ def mdi_values(result: Result, *, backend: str, model: str) -> dict[str, str]:
         model: Name of the model card.
 
     Returns:
-        Text by key, in a fixed order. Stamps are seconds with nine decimals, '' for a camera that
-        gave no frame; times are milliseconds; numbers the network did not give are 'nan'.
+        Level 0 (OK) when both cameras worked, else 1 (WARN). The values are in a fixed order:
+        stamps are seconds with nine decimals, '' for a camera that gave no frame; times are
+        milliseconds; numbers the network did not give are 'nan'.
     """
+    is_ok, message = _verdict(result)
+    return DiagnosticText(
+        level=0 if is_ok else 1,
+        name=MDI_STATUS_NAME,
+        message=message,
+        hardware_id='',
+        values=_values(result, backend=backend, model=model),
+    )
+
+
+def _values(result: Result, *, backend: str, model: str) -> dict[str, str]:
     dominance, times, pair = result.dominance, result.times, result.pair
     skew_ns = pair.skew_ns
     return {
@@ -52,7 +65,7 @@ def mdi_values(result: Result, *, backend: str, model: str) -> dict[str, str]:
     }
 
 
-def mdi_verdict(result: Result) -> tuple[bool, str]:
+def _verdict(result: Result) -> tuple[bool, str]:
     """Return whether both cameras worked, and one line for a human reader."""
     if result.mode is not Mode.FUSED:
         return False, f'{result.mode.value}: {result.mode_reason}'

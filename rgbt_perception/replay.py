@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rgbt_perception.bag import BagReader
-from rgbt_perception.bag_messages import DiagnosticText, Header
+from rgbt_perception.bag_messages import Header
 from rgbt_perception.bag_writer import BagWriter
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.errors import BagError
-from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
+from rgbt_perception.mdi_status import mdi_text
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.sync import build_pairer
 from rgbt_perception.temperature_status import temperature_texts, temperatures_to_json
@@ -225,14 +225,7 @@ def write_json(path: Path, values: object) -> None:
 
 def _write_result(writer: BagWriter, pipeline: Pipeline, result: Result, log_ns: int) -> None:
     reference = result.pair.reference
-    is_ok, text = mdi_verdict(result)
-    status = DiagnosticText(
-        level=0 if is_ok else 1,
-        name=MDI_STATUS_NAME,
-        message=text,
-        hardware_id='',
-        values=mdi_values(result, backend=pipeline.engine.backend, model=pipeline.card.name),
-    )
+    status = mdi_text(result, backend=pipeline.engine.backend, model=pipeline.card.name)
     writer.write_detections(result.detections, class_id_texts(result, pipeline), reference, log_ns)
     writer.write_mask(result.label_map, reference, log_ns)
     writer.write_mdi(status, reference, log_ns)

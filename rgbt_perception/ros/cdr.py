@@ -16,16 +16,20 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 
 from rgbt_perception.geometry import xyxy_to_cxcywh
+from rgbt_perception.types import NS_PER_S
 
 if TYPE_CHECKING:
-    from diagnostic_msgs.msg import DiagnosticStatus
-    from numpy.typing import NDArray
-    from std_msgs.msg import Header
+    from collections.abc import Sequence
 
-    from rgbt_perception.types import Detections
+    from numpy.typing import NDArray
+
+    from rgbt_perception.bag_messages import DiagnosticText
+    from rgbt_perception.types import Detections, Frame
 
 ENCAPSULATION = b'\x00\x01\x00\x00'  # CDR, little endian; alignment counts from behind it
 UNIT_POSE = struct.pack('<7d', 0, 0, 0, 0, 0, 0, 1) + bytes(36 * 8)  # pose and its covariance
+EMPTY_STRING = b'\x01\x00\x00\x00\x00'
+_PADDING = tuple(bytes(size) for size in range(8))
 
 
 class CdrWriter:
@@ -36,8 +40,8 @@ class CdrWriter:
         self._buffer = bytearray(ENCAPSULATION)
 
     def align(self, size: int) -> None:
-        """Pad to a multiple of ``size`` bytes."""
-        self._buffer += bytes((len(ENCAPSULATION) - len(self._buffer)) % size)
+        """Pad to a multiple of ``size`` bytes, 2, 4 or 8."""
+        self._buffer += _PADDING[(len(ENCAPSULATION) - len(self._buffer)) % size]
 
     def uint8(self, value: int) -> None:
         """Append one byte."""
@@ -64,28 +68,29 @@ class CdrWriter:
         """Append bytes as they are."""
         self._buffer += data
 
-    def header(self, header: Header) -> None:
-        """Append a std_msgs/Header."""
-        self.uint32(header.stamp.sec & 0xFFFFFFFF)
-        self.uint32(header.stamp.nanosec)
-        self.string(header.frame_id)
+    def header(self, frame: Frame) -> None:
+        """Append the std_msgs/Header that a frame came with."""
+        seconds, nanoseconds = divmod(frame.stamp_ns, NS_PER_S)
+        self.uint32(seconds & 0xFFFFFFFF)
+        self.uint32(nanoseconds)
+        self.string(frame.frame_id)
 
     def take(self, data: Any = b'') -> bytes:
         """Return the message, with further bytes behind it."""
         return b''.join((self._buffer, data))
 
 
-def serialise_image(pixels: NDArray[Any], encoding: str, header: Header) -> bytes:
+def serialise_image(pixels: NDArray[Any], encoding: str, frame: Frame) -> bytes:
     """Return a sensor_msgs/Image without padding.
 
     Args:
-        pixels: (h, w) or (h, w, c), contiguous, of the type that ``encoding`` names.
+        pixels: (h, w) or (h, w, c), of the type that ``encoding`` names.
         encoding: E.g. 'mono8'.
-        header: Header of the message.
+        frame: Frame whose header the message carries.
     """
     contiguous = np.ascontiguousarray(pixels)
     writer = CdrWriter()
-    writer.header(header)
+    writer.header(frame)
     writer.uint32(contiguous.shape[0])
     writer.uint32(contiguous.shape[1])
     writer.string(encoding)
@@ -96,18 +101,18 @@ def serialise_image(pixels: NDArray[Any], encoding: str, header: Header) -> byte
 
 
 def serialise_detections(
-    detections: Detections, *, header: Header, class_names: tuple[str, ...], use_names: bool
+    detections: Detections, *, frame: Frame, class_names: tuple[str, ...], use_names: bool
 ) -> bytes:
     """Return a vision_msgs/Detection2DArray: centre and size in pixels, empty track ids.
 
     Args:
-        detections: Boxes in reference pixels, edge units.
-        header: Header of the reference frame; also of every detection.
+        detections: Boxes in pixels of the frame, edge units.
+        frame: Frame whose header the message carries, and every detection.
         class_names: Names of the detection classes.
         use_names: class_id carries the name, else the index as text.
     """
     writer = CdrWriter()
-    writer.header(header)
+    writer.header(frame)
     writer.uint32(len(detections))
     columns = zip(
         xyxy_to_cxcywh(detections.boxes_xyxy).tolist(),
@@ -115,28 +120,41 @@ def serialise_detections(
         detections.class_ids.tolist(),
         strict=True,
     )
+    beginnings: dict[int, bytes] = {}  # of a detection, by class id
     for (x, y, width, height), score, class_id in columns:
-        writer.header(header)
-        writer.uint32(1)  # hypotheses
-        writer.string(class_names[class_id] if use_names else str(class_id))
+        beginning = beginnings.get(class_id)
+        if beginning is None:
+            text = class_names[class_id] if use_names else str(class_id)
+            beginning = beginnings[class_id] = _begin_detection(frame, text)
+        writer.align(4)
+        writer.raw(beginning)
         writer.float64s(score)
         writer.raw(UNIT_POSE)
         writer.float64s(x, y, 0.0, width, height)
-        writer.string('')
+        writer.raw(EMPTY_STRING)
     return writer.take()
 
 
-def serialise_statuses(statuses: list[DiagnosticStatus], header: Header) -> bytes:
-    """Return a diagnostic_msgs/DiagnosticArray."""
+def serialise_statuses(statuses: Sequence[DiagnosticText], frame: Frame) -> bytes:
+    """Return a diagnostic_msgs/DiagnosticArray with the header of a frame."""
     writer = CdrWriter()
-    writer.header(header)
+    writer.header(frame)
     writer.uint32(len(statuses))
     for status in statuses:
-        writer.raw(status.level)
+        writer.uint8(status.level)
         for text in (status.name, status.message, status.hardware_id):
             writer.string(text)
         writer.uint32(len(status.values))
-        for item in status.values:
-            writer.string(item.key)
-            writer.string(item.value)
+        for key, value in status.values.items():
+            writer.string(key)
+            writer.string(value)
     return writer.take()
+
+
+def _begin_detection(frame: Frame, class_id: str) -> bytes:
+    """Return a vision_msgs/Detection2D up to the score of its only hypothesis."""
+    writer = CdrWriter()
+    writer.header(frame)
+    writer.uint32(1)  # hypotheses
+    writer.string(class_id)
+    return writer.take()[len(ENCAPSULATION) :]

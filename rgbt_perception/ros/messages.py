@@ -11,22 +11,19 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rgbt_perception.errors import BackendUnavailableError
-from rgbt_perception.mdi_status import MDI_STATUS_NAME, mdi_values, mdi_verdict
-from rgbt_perception.temperature_status import temperature_texts
 from rgbt_perception.types import NS_PER_S
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rgbt_models.card import ModelCard
-    from rgbt_perception.config import ThermalConfig
-    from rgbt_perception.types import Frame, Result
+    from rgbt_perception.types import Frame
 
 IMAGE_ENCODINGS = {
     'mono8': (np.uint8, 1),
@@ -76,46 +73,6 @@ def build_image(pixels: np.ndarray[Any, Any], encoding: str, header: Header) -> 
     message.is_bigendian = int(sys.byteorder == 'big')
     message.data.frombytes(contiguous.reshape(-1).view(np.uint8))
     return message
-
-
-def build_mdi(result: Result, *, header: Header, backend: str, model: str) -> DiagnosticArray:
-    """Build the modality dominance message of one result.
-
-    Args:
-        result: The result.
-        header: Header of the reference frame.
-        backend: What ran the network.
-        model: Name of the model card.
-    """
-    is_ok, text = mdi_verdict(result)
-    values = mdi_values(result, backend=backend, model=model)
-    level = DiagnosticStatus.OK if is_ok else DiagnosticStatus.WARN
-    status = build_status(level=level, name=MDI_STATUS_NAME, text=text, values=values)
-    return DiagnosticArray(header=header, status=[status])
-
-
-def build_temperatures(
-    result: Result, *, header: Header, class_names: tuple[str, ...], config: ThermalConfig
-) -> DiagnosticArray:
-    """Build the temperatures of all detections of one result, one status each.
-
-    Args:
-        result: The result.
-        header: Header of the reference frame.
-        class_names: Names of the detection classes.
-        config: Gives the temperature of a hot spot.
-    """
-    statuses = [
-        build_status(
-            level=bytes([text.level]),
-            name=text.name,
-            text=text.message,
-            values=text.values,
-            hardware_id=text.hardware_id,
-        )
-        for text in temperature_texts(result, class_names, config)
-    ]
-    return DiagnosticArray(header=header, status=statuses)
 
 
 def build_status(

@@ -12,18 +12,16 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rgbt_perception.geometry import letterbox_transform
+from rgbt_perception.mdi_status import mdi_text
 from rgbt_perception.overlay import color_label_map, draw_overlay
 from rgbt_perception.ros.cdr import serialise_detections, serialise_image, serialise_statuses
 from rgbt_perception.ros.messages import (
-    build_image,
     build_label_info,
-    build_mdi,
-    build_temperatures,
     build_vision_info,
-    header_of,
     import_vision_msgs,
 )
 from rgbt_perception.ros.qos import latched_qos, overridable, publisher_events, result_qos
+from rgbt_perception.temperature_status import temperature_texts
 from rgbt_perception.thermal_view import detections_in_thermal, label_map_in_thermal
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from rgbt_perception.pipeline import Pipeline
     from rgbt_perception.types import Detections, FloatArray, Frame, Result
 
-    Builder = Callable[[Result, Header], Any]
+    Builder = Callable[[Result, Frame], bytes]
 
 LOG_PERIOD_S = 5.0
 
@@ -136,11 +134,9 @@ class Outputs:
         frame: Frame,
     ) -> None:
         """Publish a result in the pixels of one of its frames, for those who listen."""
-        header: Header | None = None
         for publisher, build in outputs:
             if publisher in self._heard:
-                header = header_of(frame) if header is None else header
-                publisher.publish(build(result, header))
+                publisher.publish(build(result, frame))
 
     def _create(self, kind: Any, topic: str, *, is_latched: bool = False) -> Any:
         resolved = self._node.resolve_topic_name(topic)
@@ -159,54 +155,50 @@ class Outputs:
             throttle_duration_sec=LOG_PERIOD_S,
         )
 
-    def _build_detections(self, result: Result, header: Header) -> Any:
-        return self._detections_message(result.detections, header)
+    def _build_detections(self, result: Result, frame: Frame) -> bytes:
+        return self._detections_message(result.detections, frame)
 
-    def _build_thermal_detections(self, result: Result, header: Header) -> Any:
+    def _build_thermal_detections(self, result: Result, frame: Frame) -> bytes:
         detections = detections_in_thermal(result, self._pipeline.registration)
-        return self._detections_message(detections, header)
+        return self._detections_message(detections, frame)
 
-    def _detections_message(self, detections: Detections, header: Header) -> Any:
+    def _detections_message(self, detections: Detections, frame: Frame) -> bytes:
         return serialise_detections(
             detections,
-            header=header,
+            frame=frame,
             class_names=self._pipeline.card.detection_classes,
             use_names=self._config.class_id_format == 'name',
         )
 
-    def _build_mask(self, result: Result, header: Header) -> bytes:
-        return serialise_image(result.label_map, 'mono8', header)
+    def _build_mask(self, result: Result, frame: Frame) -> bytes:
+        return serialise_image(result.label_map, 'mono8', frame)
 
-    def _build_thermal_mask(self, result: Result, header: Header) -> bytes:
+    def _build_thermal_mask(self, result: Result, frame: Frame) -> bytes:
         label_map = label_map_in_thermal(result, self._pipeline.registration)
-        return serialise_image(label_map, 'mono8', header)
+        return serialise_image(label_map, 'mono8', frame)
 
-    def _build_temperatures(self, result: Result, header: Header) -> DiagnosticArray:
+    def _build_temperatures(self, result: Result, frame: Frame) -> bytes:
         pipeline = self._pipeline
-        return build_temperatures(
-            result,
-            header=header,
-            class_names=pipeline.card.detection_classes,
-            config=pipeline.config.thermal,
+        texts = temperature_texts(result, pipeline.card.detection_classes, pipeline.config.thermal)
+        return serialise_statuses(texts, frame)
+
+    def _build_mdi(self, result: Result, frame: Frame) -> bytes:
+        backend, model = self._pipeline.engine.backend, self._pipeline.card.name
+        return serialise_statuses([mdi_text(result, backend=backend, model=model)], frame)
+
+    def _build_color_mask(self, result: Result, frame: Frame) -> bytes:
+        return serialise_image(
+            color_label_map(result.label_map, self._pipeline.card), 'rgb8', frame
         )
 
-    def _build_mdi(self, result: Result, header: Header) -> bytes:
-        backend, model = self._pipeline.engine.backend, self._pipeline.card.name
-        message = build_mdi(result, header=header, backend=backend, model=model)
-        return serialise_statuses(message.status, header)
-
-    def _build_color_mask(self, result: Result, header: Header) -> Image:
-        return build_image(color_label_map(result.label_map, self._pipeline.card), 'rgb8', header)
-
-    def _build_overlay(self, result: Result, header: Header) -> Image:
+    def _build_overlay(self, result: Result, frame: Frame) -> bytes:
         pipeline = self._pipeline
         picture = draw_overlay(result, pipeline.card, pipeline.registration)
-        return build_image(picture, 'rgb8', header)
+        return serialise_image(picture, 'rgb8', frame)
 
-    def _build_share_map(self, result: Result, header: Header) -> Image:
-        return build_image(
-            share_map_at_reference(result, self._pipeline.input_hw), '32FC1', header
-        )
+    def _build_share_map(self, result: Result, frame: Frame) -> bytes:
+        share_map = share_map_at_reference(result, self._pipeline.input_hw)
+        return serialise_image(share_map, '32FC1', frame)
 
 
 def share_map_at_reference(result: Result, input_hw: tuple[int, int]) -> FloatArray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from pathlib import Path
 import sys
 import threading
@@ -21,13 +20,14 @@ from rgbt_perception.nodes.perception_node import PerceptionNode
 from rgbt_perception.pipeline import Pipeline
 
 NUM_CYCLES, NUM_FIRST = 400, 200  # the first ones fill the pools of Fast DDS and malloc
-PAGE_BYTES = os.sysconf('SC_PAGE_SIZE')
 
 
-def rss_bytes():
-    """Return the resident memory."""
+def private_bytes():
+    """Return the private memory; pages of files come and go with what else the machine does."""
     gc.collect()
-    return int(Path('/proc/self/statm').read_text().split()[1]) * PAGE_BYTES
+    status = Path('/proc/self/status').read_text()
+    line = next(line for line in status.splitlines() if line.startswith('RssAnon:'))
+    return int(line.split()[1]) * 1024
 
 
 def held(node):
@@ -60,8 +60,8 @@ def run(folder, kind):
         if cycle == NUM_FIRST:
             before = held(node)
         if cycle >= NUM_FIRST and cycle % 10 == 0:
-            samples.append(rss_bytes())
-    return {'before': before, 'after': held(node), 'rss_bytes': samples}
+            samples.append(private_bytes())
+    return {'before': before, 'after': held(node), 'private_bytes': samples}
 
 
 if __name__ == '__main__':

@@ -44,7 +44,7 @@ def test_two_hundred_cycles_leave_nothing_behind(tmp_path, kind):
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout.splitlines()[-1])
     assert found['after'] == found['before']
-    assert growth_bytes(found['rss_bytes']) < MAX_GROWTH_BYTES, found['rss_bytes']
+    assert growth_bytes(found['private_bytes']) < MAX_GROWTH_BYTES, found['private_bytes']
 
 
 @pytest.mark.parametrize('kind', ['activate', 'configure'])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from builtin_interfaces.msg import Time
@@ -14,13 +15,15 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
+from rgbt_perception.bag_messages import DiagnosticText
 from rgbt_perception.errors import BackendUnavailableError, FrameError
 from rgbt_perception.frames import frame_from_compressed, frame_from_image, stamp_of
+from rgbt_perception.mdi_status import mdi_text
 from rgbt_perception.ros.cdr import serialise_detections, serialise_image, serialise_statuses
 from rgbt_perception.ros.messages import (
     build_image,
     build_label_info,
-    build_mdi,
+    build_status,
     build_vision_info,
     header_of,
     import_vision_msgs,
@@ -28,6 +31,7 @@ from rgbt_perception.ros.messages import (
 from rgbt_perception.types import Detections, Modality, Mode, Pair
 
 HEADER = Header(stamp=Time(sec=1_700_000_001, nanosec=5), frame_id='rgb_optical_frame')
+FRAME = rgb_frame(RGB_STAMP_NS)
 
 
 def image_message(pixels, encoding, *, is_bigendian=0):
@@ -118,23 +122,53 @@ def test_an_image_message_has_no_padding_and_the_same_values(pixels, encoding, s
 
 
 def build_detections(detections, **how):
-    return deserialize_message(serialise_detections(detections, **how), Detection2DArray)
+    written = serialise_detections(detections, frame=FRAME, **how)
+    return deserialize_message(written, Detection2DArray)
 
 
-def test_what_is_written_directly_reads_as_the_message_it_stands_for():
-    label_map = np.arange(3 * 5, dtype=np.uint8).reshape(3, 5)
+def build_mdi(result):
+    written = serialise_statuses([mdi_text(result, backend='onnx', model='tiny')], FRAME)
+    return deserialize_message(written, DiagnosticArray)
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'encoding'),
+    [
+        (np.arange(15, dtype=np.uint8).reshape(3, 5)[:, ::2], 'mono8'),
+        (np.arange(18, dtype=np.uint8).reshape(2, 3, 3), 'rgb8'),
+        (np.arange(6, dtype=np.float32).reshape(2, 3), '32FC1'),
+    ],
+)
+def test_an_image_written_directly_reads_as_the_message_it_stands_for(pixels, encoding):
+    frame = replace(FRAME, stamp_ns=-2_999_999_993, frame_id='caméra')
     header = Header(stamp=Time(sec=-3, nanosec=7), frame_id='caméra')
-    image = deserialize_message(serialise_image(label_map[:, ::2], 'mono8', header), Image)
-    assert image == build_image(label_map[:, ::2], 'mono8', header)
-    message = build_mdi(build_result(), header=header, backend='a', model='bcd')
-    written = serialise_statuses(message.status, header)
-    assert deserialize_message(written, DiagnosticArray) == message
+    image = deserialize_message(serialise_image(pixels, encoding, frame), Image)
+    assert image == build_image(pixels, encoding, header)
+
+
+@pytest.mark.parametrize('name', ['', 'a', 'ab', 'abc', 'abcd'])  # every padding
+def test_statuses_written_directly_read_as_the_message_they_stand_for(name):
+    texts = [
+        DiagnosticText(level=2, name=name, message='m', hardware_id='hw', values={'k': 'vv'}),
+        DiagnosticText(level=0, name='n', message=name, hardware_id='', values={}),
+    ]
+    message = deserialize_message(serialise_statuses(texts, FRAME), DiagnosticArray)
+    statuses = [
+        build_status(
+            level=bytes([text.level]),
+            name=text.name,
+            text=text.message,
+            values=text.values,
+            hardware_id=text.hardware_id,
+        )
+        for text in texts
+    ]
+    assert message == DiagnosticArray(header=HEADER, status=statuses)
 
 
 def test_a_detection_is_centre_and_size_with_the_header_of_the_frame():
     message = build_detections(
         build_result().detections,
-        header=HEADER,
         class_names=('person', 'car', 'bicycle'),
         use_names=True,
     )
@@ -152,7 +186,7 @@ def test_a_detection_is_centre_and_size_with_the_header_of_the_frame():
 
 def test_class_ids_may_be_indices():
     message = build_detections(
-        build_result().detections, header=HEADER, class_names=('a', 'b', 'c'), use_names=False
+        build_result().detections, class_names=('a', 'b', 'c'), use_names=False
     )
     assert [item.results[0].hypothesis.class_id for item in message.detections] == ['0', '2']
 
@@ -163,7 +197,7 @@ def test_no_detection_is_an_empty_array_with_a_header():
         scores=np.zeros(0, np.float32),
         class_ids=np.zeros(0, np.int64),
     )
-    message = build_detections(empty, header=HEADER, class_names=('a',), use_names=True)
+    message = build_detections(empty, class_names=('a',), use_names=True)
     assert list(message.detections) == []
     assert message.header == HEADER
 
@@ -173,7 +207,7 @@ def values_of(message):
 
 
 def test_the_mdi_message_of_a_fused_result():
-    message = build_mdi(build_result(), header=HEADER, backend='onnx', model='tiny')
+    message = build_mdi(build_result())
     assert message.header == HEADER
     assert message.status[0].level == DiagnosticStatus.OK
     assert message.status[0].message == 'fused: mdi +0.25 (rgb)'
@@ -205,7 +239,7 @@ def test_the_mdi_message_of_a_fused_result():
 def test_the_mdi_message_of_one_camera_warns_and_leaves_out_what_is_not_there():
     pair = Pair(rgb=None, thermal=thermal_frame())
     result = build_result(pair, mode=Mode.THERMAL_ONLY, mode_reason='no RGB frame for 0.7 s')
-    message = build_mdi(result, header=HEADER, backend='onnx', model='tiny')
+    message = build_mdi(result)
     assert message.status[0].level == DiagnosticStatus.WARN
     assert message.status[0].message == 'thermal_only: no RGB frame for 0.7 s'
     values = values_of(message)

@@ -27,15 +27,14 @@ KINDS = {
 BUILDERS = (
     'serialise_detections',
     'serialise_image',
-    'build_image',
-    'build_mdi',
-    'build_temperatures',
+    'serialise_statuses',
+    'mdi_text',
+    'temperature_texts',
     'color_label_map',
     'draw_overlay',
     'share_map_at_reference',
     'detections_in_thermal',
     'label_map_in_thermal',
-    'header_of',
 )
 
 
@@ -167,20 +166,17 @@ def test_only_what_is_listened_to_is_built(make_rig, monkeypatch, topic):
     rig.start()
     built = set()
     for name in BUILDERS:
-        if name == 'header_of':
-            continue
-
         monkeypatch.setattr(module, name, spy_on(getattr(module, name), name, built))
     rig.listen(topic, KINDS[topic])
     rig.wait_until(lambda: process_pair(rig) and rig.received[topic], f'{topic} flows')
     expected = {
         'detections': {'serialise_detections'},
         'segmentation/mask': {'serialise_image'},
-        'mdi': {'build_mdi'},
-        'temperatures': {'build_temperatures'},
-        'segmentation/color_mask': {'build_image', 'color_label_map'},
-        'overlay': {'build_image', 'draw_overlay'},
-        'mdi/map': {'build_image', 'share_map_at_reference'},
+        'mdi': {'serialise_statuses', 'mdi_text'},
+        'temperatures': {'serialise_statuses', 'temperature_texts'},
+        'segmentation/color_mask': {'serialise_image', 'color_label_map'},
+        'overlay': {'serialise_image', 'draw_overlay'},
+        'mdi/map': {'serialise_image', 'share_map_at_reference'},
         'thermal/detections': {'serialise_detections', 'detections_in_thermal'},
         'thermal/segmentation/mask': {'serialise_image', 'label_map_in_thermal'},
     }

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from fakes import rgb_frame, thermal_frame
 import pytest
 
 from rgbt_perception.ros.engine_watch import drain_timeout_s
-from rgbt_perception.ros.worker import prefers_fused, Worker
+from rgbt_perception.ros.worker import GIVE_WAY_S, prefers_fused, Worker
 from rgbt_perception.types import NS_PER_S, Pair
 
 DEADLINE_S = 10.0
@@ -37,6 +38,34 @@ def test_while_the_worker_is_busy_only_the_newest_item_waits():
     gate.open.set()
     assert worker.stop(DEADLINE_S)
     assert gate.handled == ['first', 'fourth']
+
+
+def test_a_caller_gives_way_to_an_idle_worker_only():
+    gate = Gate()
+    worker = Worker(gate, name='test')
+    began_s = time.monotonic()
+    for _ in range(100):  # the first finds the worker idle, or about to be
+        worker.put('item')
+    assert time.monotonic() - began_s < 50 * GIVE_WAY_S
+    gate.open.set()
+    assert worker.stop(DEADLINE_S)
+
+
+def test_a_caller_goes_on_when_an_idle_worker_gets_no_time_to_run():
+    worker = Worker(lambda _item: None, name='test')
+    while not worker._is_idle:
+        time.sleep(0.001)
+    taken = threading.Event()
+    take, worker._take = worker._take, lambda: taken.wait(DEADLINE_S) and take()
+    worker.put('wakes the thread')  # which then stands still in the next ``_take``
+    while worker._slot:
+        time.sleep(0.001)
+    worker._is_idle = True
+    began_s = time.monotonic()
+    assert worker.put('waits') is None
+    assert GIVE_WAY_S <= time.monotonic() - began_s < DEADLINE_S
+    taken.set()
+    assert worker.stop(DEADLINE_S)
 
 
 def test_after_stop_an_item_comes_back():
