@@ -161,7 +161,7 @@ class FaultRig(Rig):
         if not found:
             pytest.fail(
                 f"'{expected.status}' never said {expected.level} {expected.text!r}; it said: "
-                + ' / '.join(dict.fromkeys(self._said(expected.status)))
+                + ' / '.join(dict.fromkeys(self.said(expected.status)))
             )
         return found[0]
 
@@ -212,7 +212,8 @@ class FaultRig(Rig):
         wanted = f'perception: {name}'
         return [item for message in messages for item in message.status if item.name == wanted]
 
-    def _said(self, name: str) -> list[str]:
+    def said(self, name: str) -> list[str]:
+        """Return what a status has said so far, level and text."""
         return [f'{LEVELS[item.level]} {item.message}' for item in self._statuses(name)]
 
     def _matching(self, expected: Expected) -> list[Observed]:
