@@ -24,6 +24,7 @@ VARIANTS = ('released', 'corrected')
 NORMALISERS = ('max', 'q99')
 _ROBUST_QUANTILE = 0.99
 _TINY = 1e-12
+_IMAGES_AT_ONCE = 2
 
 
 def compute_cmss(
@@ -58,8 +59,9 @@ def compute_cmss(
         )
     rgb, thermal = rgb_tokens.detach(), thermal_tokens.detach()
     if rgb.device.type == 'cpu':
-        # One image at a time stays in the cache: the work is bound by memory.
-        moments = torch.stack([_moments(a, b) for a, b in zip(rgb, thermal, strict=True)], dim=1)
+        # A few images at a time stay in the cache: the work is bound by memory.
+        chunks = zip(rgb.split(_IMAGES_AT_ONCE), thermal.split(_IMAGES_AT_ONCE), strict=True)
+        moments = torch.cat([_moments(a, b) for a, b in chunks], dim=1)
     else:
         moments = _moments(rgb, thermal)
     product, rgb_norm, thermal_norm, rgb_mean, thermal_mean = moments.unbind()
