@@ -251,6 +251,8 @@ class PerceptionLoop:
         self._changes.append(self._pipeline.reset)
 
     def _poll(self) -> None:
+        if self._worker is not None:
+            self._worker.give_way()
         now_ns = time.monotonic_ns()
         self._hand_over(self._pairer.poll(now_ns))
         if self._reporter.diagnostics.take_urgent(now_ns):

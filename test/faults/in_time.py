@@ -151,13 +151,14 @@ def out_of_order(rig: FaultRig) -> None:
     mode='rgb_only',
     status='synchronisation',
     level='WARN',
-    text=r'thermal runs 2\.0\d* s ahead of rgb: set sync.offset_s to 2\.0',
+    # Within 10 ms either way: arrivals, which the estimate is made from, scatter by about one.
+    text=r'thermal runs (1\.99\d*|2\.00\d*) s ahead of rgb: set sync.offset_s to (1\.99|2\.0)',
 )
 def constant_offset(rig: FaultRig) -> None:
     for index in range(200):  # more than 45 where arrivals jitter, as on a busy machine
         stamp_ns = rig.next_stamp_ns()
         rig.step(stamp_ns=stamp_ns, thermal_stamp_ns=stamp_ns + 2 * SECOND, has_answer=False)
-        if index >= 45 and any('offset_s to 2.0' in text for text in rig.said('synchronisation')):
+        if index >= 45 and any('offset_s to ' in text for text in rig.said('synchronisation')):
             break
 
 

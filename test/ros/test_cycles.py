@@ -19,7 +19,7 @@ from source_tree import ROOT
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 
 SCRIPT = Path(__file__).with_name('cycling_node.py')
-MAX_GROWTH_BYTES = 1_500_000  # over 200 cycles; the noise of malloc
+MAX_GROWTH_BYTES = 500_000  # over 200 cycles; seen: 0 to 10 kB
 TIMEOUT_S = 120.0
 
 
@@ -31,11 +31,13 @@ def growth_bytes(samples):
 
 @pytest.mark.parametrize('kind', ['activate', 'configure'])
 def test_two_hundred_cycles_leave_nothing_behind(tmp_path, kind):
-    # In a process of its own: the memory of this one also moves with what earlier tests left.
+    # In a process of its own: the memory of this one also moves with what earlier tests left. With
+    # one arena: with several, a thread of the middleware that meets another one in malloc for the
+    # first time opens a new arena, which looks like growth.
     paths = os.pathsep.join([str(ROOT), str(ROOT / 'test')])
     ran = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path), kind],
-        env={**os.environ, 'PYTHONPATH': paths},
+        env={**os.environ, 'PYTHONPATH': paths, 'MALLOC_ARENA_MAX': '1'},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

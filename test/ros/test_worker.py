@@ -68,6 +68,24 @@ def test_a_caller_goes_on_when_an_idle_worker_gets_no_time_to_run():
     assert worker.stop(DEADLINE_S)
 
 
+def test_who_gives_way_sleeps_while_the_worker_is_busy_only():
+    gate = Gate()
+    worker = Worker(gate, name='test')
+    while not worker._is_idle:
+        time.sleep(0.001)
+    began_s = time.monotonic()
+    for _ in range(100):
+        worker.give_way()
+    assert time.monotonic() - began_s < 50 * GIVE_WAY_S
+    worker.put('item')
+    assert gate.entered.wait(DEADLINE_S)
+    began_s = time.monotonic()
+    worker.give_way()
+    assert time.monotonic() - began_s >= GIVE_WAY_S
+    gate.open.set()
+    assert worker.stop(DEADLINE_S)
+
+
 def test_after_stop_an_item_comes_back():
     handled = []
     worker = Worker(handled.append, name='test')
