@@ -12,13 +12,15 @@ from typing import Any
 
 from rgbt_models.errors import DatasetError
 
-DETECTION_CLASSES = ('person', 'car', 'bicycle')
+# A truck is a truck or a bus; a rider is a person on a bicycle or motorbike.
+DETECTION_CLASSES = ('person', 'rider', 'bicycle', 'motorbike', 'car', 'truck', 'animal')
 SEGMENTATION_CLASSES = (
     'sky',
     'road',
-    'ground',
+    'sidewalk',
     'building',
     'vegetation',
+    'pole',
     *DETECTION_CLASSES,
 )
 # Of pools made of saliency masks.

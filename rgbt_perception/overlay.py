@@ -25,12 +25,17 @@ Color = tuple[int, int, int]
 CLASS_COLORS: dict[str, Color] = {
     'sky': (120, 170, 220),
     'road': (120, 100, 150),
-    'ground': (165, 135, 90),
+    'sidewalk': (165, 135, 90),
     'building': (150, 150, 165),
     'vegetation': (85, 150, 85),
+    'pole': (200, 185, 160),
     'person': (255, 85, 85),
-    'car': (70, 160, 255),
+    'rider': (255, 110, 190),
     'bicycle': (255, 205, 60),
+    'motorbike': (255, 150, 40),
+    'car': (70, 160, 255),
+    'truck': (80, 220, 230),
+    'animal': (190, 120, 255),
 }
 STUFF_OPACITY, THING_OPACITY = 0.3, 0.5
 RGB_COLOR: Color = (90, 200, 250)

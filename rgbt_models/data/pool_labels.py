@@ -26,13 +26,22 @@ DETECTION_ALIASES = {
     'people': 'person',  # M3FD; KAIST's groups of that name are ignored boxes
     'pedestrian': 'person',
     'bike': 'bicycle',
+    'cyclist': 'rider',
+    'motorcycle': 'motorbike',
+    'motor': 'motorbike',
+    'van': 'car',
+    'bus': 'truck',
+    'dog': 'animal',
+    'deer': 'animal',
 }
 SEGMENTATION_ALIASES = {
     **{name: name for name in SEGMENTATION_CLASSES},
     'pedestrian': 'person',
     'bike': 'bicycle',
-    'sidewalk': 'ground',
-    'terrain': 'ground',
+    'motorcycle': 'motorbike',
+    'bus': 'truck',
+    'ground': 'sidewalk',
+    'terrain': 'sidewalk',
 }
 
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rgbt_models.label_sets import DETECTION_CLASSES
+
 if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import BoolArray, FloatArray, IndexArray, IntArray
 
-PERSON, CAR, BICYCLE = 0, 1, 2
-_LEAST_AREA_PX = np.array([25.0, 60.0, 40.0])
-_LEAST_HEIGHT_PX = np.array([12.0, 8.0, 8.0])
+_PEOPLE = np.array([DETECTION_CLASSES.index(name) for name in ('person', 'rider')])
+# By class: person, rider, bicycle, motorbike, car, truck, animal.
+_LEAST_AREA_PX = np.array([25.0, 25.0, 40.0, 40.0, 60.0, 60.0, 25.0])
+_LEAST_HEIGHT_PX = np.array([12.0, 12.0, 8.0, 8.0, 8.0, 8.0, 8.0])
 _LEAST_WIDTH_PX = 4.0
 _LARGEST_IMAGE_SHARE = 0.6
 # A person seen wider than high is a fragment behind something; it must at least be large.
@@ -25,7 +28,7 @@ class ObjectTruth:
     """Visible objects of one image, in its own pixels. Arrays share length n (may be 0)."""
 
     boxes_xyxy: FloatArray  # (n, 4) float32, px edges, max edge exclusive
-    class_ids: IntArray  # (n,) int64: 0 person, 1 car, 2 bicycle
+    class_ids: IntArray  # (n,) int64, index into DETECTION_CLASSES
     ignore: BoolArray  # (n,), True = too small, too hidden or too close to be judged
     visible_area_px: FloatArray  # (n,) float32
     instance_ids: IntArray  # (n,) int64, value in the instance map
@@ -75,6 +78,6 @@ def _is_ignored(
     box_width, box_height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     is_small = (area < _LEAST_AREA_PX[class_ids]) | (box_height < _LEAST_HEIGHT_PX[class_ids])
     is_small |= box_width < _LEAST_WIDTH_PX
-    is_lying = (class_ids == PERSON) & (box_height < 0.8 * box_width)
+    is_lying = np.isin(class_ids, _PEOPLE) & (box_height < 0.8 * box_width)
     is_small |= is_lying & (area <= _LYING_PERSON_AREA_PX)
     return np.asarray(is_small | (box_width * box_height > _LARGEST_IMAGE_SHARE * image_area))

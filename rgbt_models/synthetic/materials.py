@@ -23,16 +23,21 @@ class Label(IntEnum):
 
     SKY = 0
     ROAD = 1
-    GROUND = 2
+    SIDEWALK = 2  # any paved or bare ground that is not road
     BUILDING = 3
-    VEGETATION = 4
-    PERSON = 5
-    CAR = 6
-    BICYCLE = 7
+    VEGETATION = 4  # grass too
+    POLE = 5
+    PERSON = 6
+    RIDER = 7
+    BICYCLE = 8
+    MOTORBIKE = 9
+    CAR = 10  # vans too
+    TRUCK = 11  # buses too
+    ANIMAL = 12
 
 
 FIRST_OBJECT_LABEL = Label.PERSON
-"""Detection class id = label - FIRST_OBJECT_LABEL: person 0, car 1, bicycle 2."""
+"""Detection class id = label - FIRST_OBJECT_LABEL."""
 
 
 class Pattern(IntEnum):

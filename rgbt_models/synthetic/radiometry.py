@@ -68,7 +68,7 @@ def measure_temperature(snapshot: Snapshot, surface: Surface) -> FloatArray:
 
 def _solar_heating(snapshot: Snapshot, surface: Surface) -> FloatArray:
     environment, table = snapshot.environment, snapshot.scene.materials
-    is_ground = table.label <= Label.GROUND
+    is_ground = table.label <= Label.SIDEWALK
     share = np.float32(0.6) * surface.cos_sun
     level = np.maximum(surface.normal[2], np.float32(0.0))
     share += level * (np.float32(0.4) * is_ground.astype(np.float32)).take(surface.material)

@@ -90,7 +90,7 @@ def _add_pavement(
     level = rng.uniform(0.12, 0.5)
     material = builder.material(
         Material(
-            label=Label.GROUND,
+            label=Label.SIDEWALK,
             albedo=(level, level * rng.uniform(0.9, 1.0), level * rng.uniform(0.8, 1.0)),
             offset_k=rng.uniform(-1.0, 1.0), ground_share=rng.uniform(0.2, 1.2), solar=0.8,
             texture_rgb=0.1, texture_k=0.35, pattern=Pattern.PAVING,
@@ -113,7 +113,7 @@ def _add_verge(
     grass = (0.06 * rng.uniform(0.6, 2.0), 0.13 * rng.uniform(0.6, 1.6), 0.03)
     material = builder.material(
         Material(
-            label=Label.VEGETATION if is_grass else Label.GROUND,
+            label=Label.VEGETATION if is_grass else Label.SIDEWALK,
             albedo=grass if is_grass else (level, level, level),
             offset_k=rng.uniform(-4.0, 2.0), solar=0.4, texture_rgb=0.25, texture_k=1.0,
         )

@@ -40,7 +40,7 @@ from rgbt_models.train.saliency_loss import saliency_loss
 from rgbt_models.vit import SiameseViT, ViTEncoder
 
 # Of the loss, for the classes of the package: what is small and matters weighs more.
-SEGMENTATION_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 1.5, 3.0)
+SEGMENTATION_WEIGHTS = (*(1.0,) * 5, 2.0, 3.0, 3.0, 3.0, 3.0, 1.5, 1.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
