@@ -66,6 +66,7 @@ bench: $(DEV)/.installed
 	$(DEV)/bin/python -m bench.thermal
 	$(DEV)/bin/python -m bench.training
 	$(DEV)/bin/python -m bench.transport
+	$(DEV)/bin/python -m bench.world
 
 soak: $(DEV)/.installed
 	$(DEV)/bin/python -m bench.soak

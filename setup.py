@@ -128,6 +128,7 @@ setup(
             'rgbt = rgbt_perception.cli.main:main',
             'perception_node = rgbt_perception.nodes.perception_node:main',
             'bag_player_node = rgbt_perception.nodes.bag_player_node:main',
+            'rig_simulator_node = rgbt_perception.nodes.rig_simulator_node:main',
         ],
     },
 )

@@ -35,7 +35,7 @@ from bench.report import (
     print_bounds,
     write_results,
 )
-from rgbt_models.synthetic import default_rig, random_rig, render_pair, Rig
+from rgbt_models.synthetic import Condition, default_rig, random_rig, render_pair, Rig, Sensors
 from rgbt_perception.calibration.board import calibrate_board, plane_homography
 from rgbt_perception.calibration.image_pairs import ImagePair
 from rgbt_perception.calibration.matched import (
@@ -104,7 +104,8 @@ def render_scenes(rig: Rig, count: int, seed: int) -> tuple[list[ImagePair], flo
     """Render scenes, every third at night; also return their median depth, m."""
     pairs, depths = [], []
     for index in range(count):
-        pair = render_pair(seed + index, rig, night=index % 3 == 2, rgb_noise=0.01)
+        condition = Condition.NIGHT if index % 3 == 2 else Condition.DAY
+        pair = render_pair(seed + index, rig, condition=condition, sensors=Sensors(rgb_noise=0.01))
         pairs.append(ImagePair(name=str(index), rgb=pair.rgb, thermal=pair.thermal_raw))
         depth = pair.rgb_view.depth_m
         depths.append(depth[np.isfinite(depth)])
@@ -113,7 +114,8 @@ def render_scenes(rig: Rig, count: int, seed: int) -> tuple[list[ImagePair], flo
 
 def measure_scene(seed: int, *, count: int, matcher: PointMatcher | None) -> Iterator[Row]:
     """Calibrate one set of scenes with each model; seed 0 has the rig of the sample data."""
-    rig = random_rig(np.random.default_rng(seed)) if seed else default_rig()
+    # What is calibrated is a homography, so the cameras have no lenses to undo.
+    rig = random_rig(np.random.default_rng(seed)).without_lenses() if seed else default_rig()
     pairs, depth_m = render_scenes(rig, count, FIRST_SCENE + 1000 * seed)
     truth = true_homography(rig, depth_m)
     for model in SCENE_MODELS:

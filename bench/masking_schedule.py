@@ -6,7 +6,7 @@
 
 Pairs of textured objects on flat ground go through the patch embedding and the masker of the
 pretraining, 100 epochs of four batches. Without --pool they are painted here; with it they are
-the street pairs of a rendered pool, persons, cars and bicycles being the objects. --maps draws a
+the pairs of a rendered pool, what its boxes are drawn around being the objects. --maps draws a
 few pairs with their structural sparsity: RGB, thermal, CMSS.
 """
 
@@ -42,7 +42,6 @@ TEXEL = 4
 BATCH, STEPS_PER_EPOCH = 16, 4
 POOL_PAIRS = 64
 NUM_MAPS, MAP_STRIDE = 6, 2
-OBJECT_LABELS = (5, 6, 7)  # person, car, bicycle
 MIN_START, MAX_END = 0.5, 0.05
 SEED = 3
 LICENCE = '<!-- SPDX-License-Identifier: Apache-2.0 -->'
@@ -105,7 +104,7 @@ def load_street(pool: Path, *, num_pairs: int) -> PatchPairs:
     """Cut pairs of a rendered pool to squares; a patch is an object if half of it is one."""
     from rgbt_models.train.batches import collate
     from rgbt_models.train.config import TrainConfig
-    from rgbt_models.train.pool import SamplePool
+    from rgbt_models.train.pool import read_label_set, SamplePool
 
     samples = SamplePool(pool)
     chosen = [samples[index] for index in range(min(num_pairs, len(samples)))]
@@ -119,7 +118,9 @@ def load_street(pool: Path, *, num_pairs: int) -> PatchPairs:
     top, left = max(0, h - IMAGE_SIZE), (w - IMAGE_SIZE) // 2
     window = (slice(top, top + IMAGE_SIZE), slice(left, left + IMAGE_SIZE))
     labels = batch.label_maps[(slice(None), *window)].numpy()
-    inside = np.isin(labels, OBJECT_LABELS).reshape(len(labels), GRID, PATCH, GRID, PATCH)
+    names = read_label_set(pool)
+    objects = [names.segmentation_classes.index(name) for name in names.detection_classes]
+    inside = np.isin(labels, objects).reshape(len(labels), GRID, PATCH, GRID, PATCH)
     return PatchPairs(
         rgb=batch.rgb[(..., *window)],
         thermal=batch.thermal[(..., *window)],

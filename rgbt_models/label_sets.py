@@ -62,20 +62,28 @@ class LabelSet:
 
 
 PACKAGE_LABEL_SET = LabelSet()
+# Of pools and runs that do not say their classes: they were labeled by world 1.
+FIRST_LABEL_SET = LabelSet(
+    detection_classes=('person', 'car', 'bicycle'),
+    segmentation_classes=(
+        *('sky', 'road', 'ground', 'building', 'vegetation'),
+        *('person', 'car', 'bicycle'),
+    ),
+)
 
 
 def parse_label_set(values: Mapping[str, Any]) -> LabelSet:
     """Read the label set that a pool or a run wrote about itself.
 
     Args:
-        values: With the keys of ``LabelSet.to_json``; without both = that of the package, for
+        values: With the keys of ``LabelSet.to_json``; without both = ``FIRST_LABEL_SET``, for
             those that were written before label sets were.
 
     Raises:
         DatasetError: If they are no lists of names.
     """
     if 'detection_classes' not in values and 'segmentation_classes' not in values:
-        return PACKAGE_LABEL_SET
+        return FIRST_LABEL_SET
     found = {name: values.get(name, []) for name in ('detection_classes', 'segmentation_classes')}
     for name, names in found.items():
         if not isinstance(names, list) or not all(isinstance(item, str) for item in names):

@@ -64,6 +64,8 @@ class BagTopics:
     truth_label_map: str = '/ground_truth/segmentation'
     truth_label_info: str = '/ground_truth/label_info'
     truth_scene: str = '/ground_truth/scene'
+    truth_depth: str = '/ground_truth/depth'
+    truth_instances: str = '/ground_truth/instances'
     detections: str = '/perception/detections'
     mask: str = '/perception/segmentation/mask'
     mdi: str = '/perception/mdi'

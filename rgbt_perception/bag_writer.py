@@ -142,6 +142,24 @@ class BagWriter:
             scene = self._make.diagnostic_array(header, _scene_status(truth))
             self._write(self._topics.truth_scene, scene, log_ns)
 
+    def write_truth_image(self, kind: str, png: bytes, header: Header, log_ns: int) -> None:
+        """Write further ground truth of one RGB frame, a value for each pixel.
+
+        Args:
+            kind: 'depth' or 'instances'.
+            png: 16-bit grey PNG.
+            header: Header of the RGB frame.
+            log_ns: Time of recording, nanoseconds.
+        """
+        topics = {'depth': self._topics.truth_depth, 'instances': self._topics.truth_instances}
+        message = self._make.build(
+            COMPRESSED_IMAGE,
+            header=self._make.header(header),
+            format='mono16; png compressed ',
+            data=np.frombuffer(png, np.uint8),
+        )
+        self._write(topics[kind], message, log_ns)
+
     def write_truth_classes(self, names: tuple[str, ...], header: Header, log_ns: int) -> None:
         """Write the class names of the ground truth label maps."""
         message = self._make.label_info(header, names, 0.0)

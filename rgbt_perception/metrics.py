@@ -23,6 +23,8 @@ from rgbt_perception.types import BoolArray, Detections
 
 MAX_DETECTIONS = 300
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+# What a model that lacks a class may take its objects for, which is neither right nor wrong.
+STAND_INS = {'rider': 'person', 'motorbike': 'bicycle', 'truck': 'car'}
 IOU_75_INDEX = 5  # of the IoU thresholds .50:.05:.95
 
 DoubleArray = NDArray[np.float64]
@@ -66,7 +68,11 @@ class BoxScorer:
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        """Score these classes; ground truth of other classes is left out."""
+        """Score these classes.
+
+        Ground truth of other classes is left out, but a rider is a person to ignore where there is
+        no class rider, as ``STAND_INS`` says.
+        """
         self._class_names = tuple(class_names)
         self._ids = {name: index + 1 for index, name in enumerate(class_names)}
         self._images: list[dict[str, Any]] = []
@@ -80,9 +86,11 @@ class BoxScorer:
         for box, name, ignore in zip(
             truth.boxes_xyxy.tolist(), truth.class_names, truth.ignore.tolist(), strict=True
         ):
-            if name in self._ids:
-                item = _annotation(len(self._truths) + 1, image_id, self._ids[name], box)
-                self._truths.append({**item, 'iscrowd': int(ignore), 'ignore': int(ignore)})
+            known = name if name in self._ids else STAND_INS.get(name, '')
+            if known in self._ids:
+                item = _annotation(len(self._truths) + 1, image_id, self._ids[known], box)
+                is_ignored = int(ignore or known != name)
+                self._truths.append({**item, 'iscrowd': is_ignored, 'ignore': is_ignored})
         for box, score, class_id in zip(
             detections.boxes_xyxy.tolist(),
             detections.scores.tolist(),

@@ -1,174 +1,246 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A synthetic drive as a bag: two cameras, ground truth, and a failure of each camera on the way.
+"""Scenarios of the simulated world as bags and as folders of pairs.
 
-The world comes from ``rgbt_models.synthetic``; what is added here is what cameras on a vehicle do:
-compression, transport delays, unequal stamps, a thermal camera that drops out by day, and an RGB
-camera whose lens is covered towards the night.
+The world and its cameras come from ``rgbt_models.synthetic``; what is added here is what happens
+to images on a vehicle: stamps of a clock, compression, transport.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from rgbt_perception.bag_messages import Header
 from rgbt_perception.bag_writer import BagWriter
 from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import RegistrationConfig
 from rgbt_perception.convert import FIRST_STAMP_NS, FRAME_IDS, write_rig_file
+from rgbt_perception.errors import ConfigError
+from rgbt_perception.share import find_share_file
 from rgbt_perception.truth import encode_label_map, Truth
 from rgbt_perception.types import ByteArray, Modality, NS_PER_S
 
 if TYPE_CHECKING:
-    from rgbt_models.synthetic import DriveInstant, Rig, SyntheticPair
+    from rgbt_models.synthetic import Camera, Rig, Scenario, Shot
 
-THERMAL_SCALE = 0.5
+SCENARIO_FOLDER = 'config/scenarios'
+SAMPLE_DRIVE = 'dusk_to_night'
 JPEG_QUALITY = 85
-# Shares of the drive. Day lasts for about its first half.
-THERMAL_GAP = (0.125, 0.258)
-RGB_COVERED = (0.583, 0.717)
-COVERED_LEVEL, COVERED_NOISE = 2.0, 1.2
-# Thermal stamps: how much later than RGB, and how much they scatter.
-THERMAL_SKEW_NS, THERMAL_JITTER_NS = 4_000_000, 2_000_000
-TRANSPORT_NS = {Modality.RGB: 25_000_000, Modality.THERMAL: 12_000_000}
+DEPTH_UNIT_M = 0.01  # of a count in the depth image of a bag; 0 = no depth
+_SUFFIXES = ('.yaml', '.yml')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriveConfig:
-    """A drive to write.
+class ScenarioChanges:
+    """What is changed in a scenario that was read; None = nothing.
 
     Attributes:
         seed: The same settings give the same images.
-        duration_s: Length of the drive.
-        rate_hz: Pairs per second.
-        scale: Size of both images as a fraction of 640x480 RGB and 320x256 thermal.
-        has_failures: Whether the cameras fail on the way.
-        has_camera_info: Whether the bag also holds the model of each camera beside its images.
+        duration_s: Length.
+        rate_hz: Images per second of both cameras.
+        scale: Size of both images, as a part of what the scenario says.
+        has_failures: False: both cameras work all the time.
+        has_camera_info: True: the model of each camera is written beside its images.
     """
 
-    seed: int = 0
-    duration_s: float = 24.0
-    rate_hz: float = 5.0
-    scale: float = 1.0
+    seed: int | None = None
+    duration_s: float | None = None
+    rate_hz: float | None = None
+    scale: float | None = None
     has_failures: bool = True
     has_camera_info: bool = False
 
-    @property
-    def num_instants(self) -> int:
-        """Number of instants of the drive."""
-        return round(self.duration_s * self.rate_hz)
 
-
-def write_drive(config: DriveConfig, out: Path) -> Iterator[int]:
-    """Write the bag of a drive, with ``rig.param.yaml`` beside it.
+def load_scenario(name: str, changes: ScenarioChanges | None = None) -> Scenario:
+    """Read a scenario.
 
     Args:
-        config: The drive.
+        name: Of a shipped one, or path of a YAML file.
+        changes: Applied after reading.
+
+    Raises:
+        ConfigError: If there is no scenario of this name.
+        DatasetError: If the file cannot be used.
+    """
+    from rgbt_models.synthetic import read_scenario
+
+    scenario = read_scenario(find_scenario(name))
+    return scenario if changes is None else change_scenario(scenario, changes)
+
+
+def find_scenario(name: str) -> Path:
+    """Return the file of a scenario: that of a path, or the shipped one of a name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    path = Path(name)
+    if path.suffix in _SUFFIXES or path.is_file():
+        return path
+    shipped = {item.stem: item for item in find_share_file(SCENARIO_FOLDER).glob('*.yaml')}
+    if name not in shipped:
+        near = difflib.get_close_matches(name, shipped, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else 'name a file that ends in .yaml'
+        raise ConfigError(
+            f"there is no scenario '{name}'; expected a YAML file or one of "
+            f'{", ".join(sorted(shipped))}; {hint}'
+        )
+    return shipped[name]
+
+
+def change_scenario(scenario: Scenario, changes: ScenarioChanges) -> Scenario:
+    """Return a scenario with some settings changed."""
+    if changes.seed is not None:
+        scenario = replace(scenario, seed=changes.seed)
+    if changes.duration_s is not None:
+        scenario = replace(scenario, duration_s=changes.duration_s)
+    if changes.rate_hz is not None:
+        scenario = scenario.with_rate(changes.rate_hz)
+    if changes.scale is not None:
+        rig = replace(scenario.rig, scale=scenario.rig.scale * changes.scale)
+        scenario = replace(scenario, rig=rig)
+    if not changes.has_failures:
+        scenario = replace(scenario, failures=())
+    if changes.has_camera_info:
+        scenario = replace(scenario, write=replace(scenario.write, camera_info=True))
+    return scenario
+
+
+def write_scenario_bag(scenario: Scenario, out: Path) -> Iterator[int]:
+    """Write a scenario as a bag, with ``rig.param.yaml`` beside it.
+
+    Args:
+        scenario: What to render; the same one gives the same bytes.
         out: Folder of the bag, to be created.
 
     Yields:
-        The number of instants written, after each.
+        The number of images rendered, after each; ``exposures(scenario)`` says how many there are.
 
     Raises:
         BagError: If ``out`` exists.
     """
-    from rgbt_models.synthetic import Label, render_drive
+    from rgbt_models.synthetic import build_rig, Label, render_sequence
 
-    rig = drive_rig(config.scale)
-    cameras = rig_cameras(rig) if config.has_camera_info else {}
-    rng = np.random.default_rng([config.seed, 3])
+    rig = build_rig(scenario)
+    cameras = rig_cameras(rig) if scenario.write.camera_info else {}
     names = tuple(label.name.lower() for label in Label)
-    instants = render_drive(
-        config.seed, duration_s=config.duration_s, rate_hz=config.rate_hz, rig=rig
-    )
     with BagWriter(out) as writer:
-        for index, instant in enumerate(instants):
-            if index == 0:
-                header = Header(stamp_ns=FIRST_STAMP_NS, frame_id=FRAME_IDS[Modality.RGB])
-                writer.write_truth_classes(names, header, FIRST_STAMP_NS)
-            headers = _write_instant(writer, instant, config, rng)
-            for modality, header in headers.items():
-                if modality in cameras:
-                    log_ns = header.stamp_ns + TRANSPORT_NS[modality]
-                    writer.write_camera_info(modality, cameras[modality], header, log_ns)
+        if scenario.write.truth:
+            header = Header(stamp_ns=FIRST_STAMP_NS, frame_id=FRAME_IDS[Modality.RGB])
+            writer.write_truth_classes(names, header, FIRST_STAMP_NS)
+        for index, shot in enumerate(render_sequence(scenario)):
+            modality = Modality(shot.camera)
+            header = Header(stamp_ns=stamp_ns(shot), frame_id=FRAME_IDS[modality])
+            log_ns = header.stamp_ns + round(transport_s(scenario, shot) * NS_PER_S)
+            _write_image(writer, shot, header, log_ns)
+            if modality is Modality.RGB:
+                _write_truth(writer, shot, scenario, header, log_ns)
+            if modality in cameras and shot.image is not None:
+                writer.write_camera_info(modality, cameras[modality], header, log_ns)
             yield index + 1
+    write_rig_file(out, registration_of(rig))
+
+
+def write_scenario_folder(
+    scenario: Scenario,
+    out: Path,
+    *,
+    watch: Callable[[Iterator[Shot]], Iterable[Shot]] | None = None,
+) -> Path:
+    """Write a scenario as a folder of pairs: each RGB image with the thermal image nearest to it.
+
+    Args:
+        scenario: What to render; the same one gives the same bytes.
+        out: Folder, created if missing; must not hold a data set yet.
+        watch: Put around the images as they are rendered, e.g. a progress bar.
+
+    Returns:
+        Path of ``annotations.json``.
+
+    Raises:
+        DatasetError: If the folder holds a data set.
+    """
+    from rgbt_models.synthetic import (
+        build_rig,
+        DatasetOptions,
+        describe_rig,
+        pair_shots,
+        render_sequence,
+        write_pairs,
+    )
+
+    rig, is_full = build_rig(scenario), scenario.write.has_full_truth
+    shots = render_sequence(scenario, amodal=is_full)
+    rates = (scenario.rig.rgb.rate_hz, scenario.rig.thermal.rate_hz)
+    pairs = pair_shots(
+        shots if watch is None else watch(shots),
+        rig,
+        max_apart_s=0.5 / min(rates) + 1e-6,
+        has_contrast=is_full,
+    )
+    info = {
+        'description': 'synthetic RGB-thermal sequence',
+        'seed': scenario.seed,
+        'scenario': asdict(scenario),
+        **describe_rig(rig),
+    }
+    return write_pairs(out, pairs, info=info, options=DatasetOptions(has_full_truth=is_full))
+
+
+def stamp_ns(shot: Shot) -> int:
+    """Return the stamp of an image of a bag, nanoseconds."""
+    return FIRST_STAMP_NS + round(shot.stamp_s * NS_PER_S)
+
+
+def transport_s(scenario: Scenario, shot: Shot) -> float:
+    """Return how long the message of an image is on its way, seconds."""
+    from rgbt_models.synthetic import FaultKind, LATE_S
+
+    camera = scenario.rig.rgb if shot.camera == 'rgb' else scenario.rig.thermal
+    return camera.transport_s + (LATE_S if shot.fault is FaultKind.LATE else 0.0)
+
+
+def registration_of(rig: Rig) -> RegistrationConfig:
+    """Return where thermal lies on RGB for far things."""
     homography = tuple(float(x) for x in rig.homography_thermal_to_rgb().ravel())
-    registration = RegistrationConfig(method='homography', homography_thermal_to_rgb=homography)
-    write_rig_file(out, registration)
-
-
-def drive_rig(scale: float = 1.0) -> Rig:
-    """Return the cameras of the drive: RGB 640x480 and thermal 320x256, times ``scale``."""
-    from rgbt_models.synthetic import default_rig, Rig
-
-    rig = default_rig()
-    rgb = rig.rgb if scale == 1.0 else rig.rgb.scaled(scale)
-    return Rig(rgb=rgb, thermal=rig.thermal.scaled(THERMAL_SCALE * scale))
+    return RegistrationConfig(method='homography', homography_thermal_to_rgb=homography)
 
 
 def rig_cameras(rig: Rig) -> dict[Modality, CameraModel]:
-    """Return the cameras of a rig, which have no distortion."""
-    return {
-        modality: CameraModel(
-            intrinsics=camera.intrinsics,
-            distortion_model='none',
-            distortion=(),
-            size_hw=(camera.height, camera.width),
-        )
-        for modality, camera in ((Modality.RGB, rig.rgb), (Modality.THERMAL, rig.thermal))
-    }
+    """Return the cameras of a rig as ROS describes cameras."""
+    return {Modality.RGB: _camera_model(rig.rgb), Modality.THERMAL: _camera_model(rig.thermal)}
 
 
-def build_truth(pair: SyntheticPair) -> Truth:
-    """Return the ground truth of a synthetic pair, in RGB pixels."""
+def _camera_model(camera: Camera) -> CameraModel:
+    names = {0: 'none', 4: 'plumb_bob', 5: 'plumb_bob', 8: 'rational_polynomial'}
+    return CameraModel(
+        intrinsics=camera.intrinsics,
+        distortion_model=names[len(camera.distortion)],
+        distortion=tuple(camera.distortion),
+        size_hw=(camera.height, camera.width),
+    )
+
+
+def build_truth(shot: Shot) -> Truth:
+    """Return the ground truth of an RGB image, in its pixels."""
     from rgbt_models.label_sets import DETECTION_CLASSES
 
-    objects = pair.rgb_view.objects
+    objects = shot.view.objects
     return Truth(
         boxes_xyxy=objects.boxes_xyxy,
         class_names=tuple(DETECTION_CLASSES[class_id] for class_id in objects.class_ids.tolist()),
         ignore=objects.ignore,
-        label_map_png=encode_label_map(pair.rgb_view.label_map),
-        is_night=pair.is_night,
-        sun_level=1.0 - float(pair.environment.lights),
+        label_map_png=encode_label_map(shot.view.label_map),
+        is_night=shot.environment.is_night,
+        sun_level=1.0 - float(shot.environment.lights),
     )
-
-
-def _write_instant(
-    writer: BagWriter, instant: DriveInstant, config: DriveConfig, rng: np.random.Generator
-) -> dict[Modality, Header]:
-    """Write the images and the truth of one instant; return the headers of the images."""
-    share = instant.time_s / config.duration_s
-    rgb_ns = FIRST_STAMP_NS + round(instant.time_s * NS_PER_S)
-    jitter_ns = int(rng.integers(-THERMAL_JITTER_NS, THERMAL_JITTER_NS))
-    thermal_ns = rgb_ns + THERMAL_SKEW_NS + jitter_ns
-    rgb = instant.pair.rgb
-    covered = _covered_image(rgb.shape[:2], rng)
-    if config.has_failures and RGB_COVERED[0] <= share < RGB_COVERED[1]:
-        rgb = covered
-    rgb_header = Header(stamp_ns=rgb_ns, frame_id=FRAME_IDS[Modality.RGB])
-    rgb_log_ns = rgb_ns + TRANSPORT_NS[Modality.RGB]
-    writer.write_image(
-        Modality.RGB, encode_rgb(rgb), 'rgb8; jpeg compressed bgr8', rgb_header, rgb_log_ns
-    )
-    writer.write_truth(build_truth(instant.pair), rgb_header, rgb_log_ns)
-    headers = {Modality.RGB: rgb_header}
-    if not (config.has_failures and THERMAL_GAP[0] <= share < THERMAL_GAP[1]):
-        header = Header(stamp_ns=thermal_ns, frame_id=FRAME_IDS[Modality.THERMAL])
-        writer.write_image(
-            Modality.THERMAL,
-            encode_thermal(instant.pair.thermal_raw),
-            'mono16; png compressed ',
-            header,
-            thermal_ns + TRANSPORT_NS[Modality.THERMAL],
-        )
-        headers[Modality.THERMAL] = header
-    return headers
 
 
 def encode_rgb(pixels: ByteArray) -> bytes:
@@ -178,12 +250,44 @@ def encode_rgb(pixels: ByteArray) -> bytes:
     return bytes(data.tobytes())
 
 
-def encode_thermal(counts: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> bytes:
-    """Encode thermal counts, shape (h, w) uint16, as PNG without loss."""
+def encode_thermal(counts: NDArray[np.uint16]) -> bytes:
+    """Encode thermal counts, or anything else of shape (h, w) uint16, as PNG without loss."""
     _, data = cv2.imencode('.png', counts, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return bytes(data.tobytes())
 
 
-def _covered_image(size_hw: tuple[int, ...], rng: np.random.Generator) -> ByteArray:
-    noise = rng.normal(COVERED_LEVEL, COVERED_NOISE, (*size_hw, 3))
-    return np.clip(np.rint(noise), 0, 255).astype(np.uint8)
+def encode_depth(depth_m: NDArray[np.float32]) -> bytes:
+    """Encode depth as 16-bit PNG of 0.01 m; 0 = no depth (sky), 65535 = 655 m and more."""
+    counts = np.where(np.isfinite(depth_m), np.rint(depth_m / DEPTH_UNIT_M), 0.0)
+    return encode_thermal(np.clip(counts, 0.0, 65535.0).astype(np.uint16))
+
+
+def encode_instances(instance_map: NDArray[np.integer]) -> bytes:
+    """Encode which object each pixel belongs to as 16-bit PNG: 0 = none, then number + 1."""
+    return encode_thermal((instance_map + 1).astype(np.uint16))
+
+
+def _write_image(writer: BagWriter, shot: Shot, header: Header, log_ns: int) -> None:
+    if shot.image is None:
+        return
+    modality = Modality(shot.camera)
+    if modality is Modality.RGB:
+        encoded, form = encode_rgb(shot.image), 'rgb8; jpeg compressed bgr8'
+    else:
+        encoded, form = encode_thermal(shot.image), 'mono16; png compressed '
+    writer.write_image(modality, encoded, form, header, log_ns)
+
+
+def _write_truth(
+    writer: BagWriter, shot: Shot, scenario: Scenario, header: Header, log_ns: int
+) -> None:
+    write = scenario.write
+    if shot.image is None:
+        return  # nothing that the truth could belong to
+    if write.truth:
+        writer.write_truth(build_truth(shot), header, log_ns)
+    if write.has_depth:
+        writer.write_truth_image('depth', encode_depth(shot.view.depth_m), header, log_ns)
+    if write.has_instances:
+        png = encode_instances(shot.view.instance_map)
+        writer.write_truth_image('instances', png, header, log_ns)

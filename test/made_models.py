@@ -12,12 +12,14 @@ import torch
 from rgbt_models.build import RGBTModel
 from rgbt_models.card import MdiCalibration, ModelCard
 from rgbt_models.encoder import SiameseEncoder
+from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.train.losses import BoxTargets
 from rgbt_models.train.pool import Sample
 
-NUM_DETECTION_CLASSES, NUM_SEGMENTATION_CLASSES = 3, 8
-ROAD, PERSON_LABEL, UNLABELED = 1, 5, 255
+NUM_DETECTION_CLASSES = len(DETECTION_CLASSES)
+NUM_SEGMENTATION_CLASSES = len(SEGMENTATION_CLASSES)
+ROAD, PERSON_LABEL = (SEGMENTATION_CLASSES.index(name) for name in ('road', 'person'))
 COLD, HOT = 28_000, 31_000  # counts of 0.01 K: 7 and 37 degrees C
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from rgbt_models.synthetic import Camera, EgoPose, Environment, Scene
 from rgbt_models.synthetic.builder import SceneBuilder
+from rgbt_models.synthetic.layouts import Layout, LayoutKind
 from rgbt_models.synthetic.materials import Label, Material
 from rgbt_models.synthetic.meshes import box
 from rgbt_models.synthetic.rig import build_camera
 from rgbt_models.synthetic.scene import Appearance, finish_scene
-from rgbt_models.synthetic.street import Street
 
 AMBIENT_C = 11.0
 WALL_X_M = 12.0
@@ -49,15 +49,6 @@ def plain_environment(**changes: object) -> Environment:
     return Environment(**{**values, **changes})
 
 
-def plain_street() -> Street:
-    """A road without paint."""
-    return Street(
-        centre_y=0.0, half_width_m=4.0, pavement_m=2.0, kerb_m=0.0, setback_m=3.0,
-        length_m=100.0, has_markings=False, marking_albedo=(0.5, 0.5, 0.5), marking_k=0.0,
-        crossing_x=math.inf,
-    )  # fmt: skip
-
-
 def plane_and_wall(environment: Environment | None = None) -> Scene:
     """An endless road at z = 0 and, left of y = 1, a 3 m high wall at x = 12 that is a car.
 
@@ -76,7 +67,7 @@ def plane_and_wall(environment: Environment | None = None) -> Scene:
     builder.fixed.add(box((1.0, 40.0, 3.0), (WALL_X_M + 0.5, 21.0, 1.5)), wall)
     return finish_scene(
         builder,
-        street=plain_street(),
+        layout=Layout(kind=LayoutKind.STREET),
         appearance=Appearance(
             fine_texture=0, coarse_texture=1, cloud_texture=2, texels_per_m=10.0,
             albedo_contrast=1.0, thermal_contrast=1.0, lit_window_from=0.5, window_radiance=1.0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collects materials, fixed meshes, actors and lamps while a scene is put together."""
+"""Collects materials, fixed meshes, actors, lamps and beams while a scene is put together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rgbt_models.synthetic.parts import PartList
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.actors import Actor
-    from rgbt_models.synthetic.arrays import FloatArray
+    from rgbt_models.synthetic.arrays import FloatArray, IndexArray
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -32,6 +32,41 @@ class Lamps:
         return np.asarray(self.intensities * share[:, None], np.float32)
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Beams:
+    """Head lamps that move with actors: cones of light. Arrays share length n (may be 0)."""
+
+    frames: IndexArray  # (n,), moving frame that the beam is fixed to, 0 = world
+    positions: FloatArray  # (n, 3), m, in that frame
+    directions: FloatArray  # (n, 3), unit, in that frame
+    colours: FloatArray  # (n, 3), RGB intensity on the axis
+    thresholds: FloatArray  # (n,), lit when Environment.lights exceeds it
+
+    def lit_colours(self, lights: float) -> FloatArray:
+        """Return colours (n, 3), each faded in just above its threshold."""
+        share = np.clip((lights - self.thresholds) * 20.0, 0.0, 1.0)
+        return np.asarray(self.colours * share[:, None], np.float32)
+
+    def placed(self, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Move the beams to where their frames are.
+
+        Args:
+            frames: ``Snapshot.frames``, shape (4, f): x, y, cos(yaw), sin(yaw).
+
+        Returns:
+            World positions (n, 3) in metres and directions (n, 3).
+        """
+        x, y, cos, sin = frames[:, self.frames]
+        positions, directions = self.positions.copy(), self.directions.copy()
+        for vectors in (positions, directions):
+            forward, left = vectors[:, 0].copy(), vectors[:, 1].copy()
+            vectors[:, 0] = cos * forward - sin * left
+            vectors[:, 1] = sin * forward + cos * left
+        positions[:, 0] += x
+        positions[:, 1] += y
+        return positions, directions
+
+
 class SceneBuilder:
     """Registers what a scene consists of, in order; indices are handed out from zero."""
 
@@ -42,6 +77,7 @@ class SceneBuilder:
         self.instance_class_ids: list[int] = []
         self._num_frames = 1  # frame 0 is the world
         self._lamps: list[tuple[FloatArray, FloatArray, float]] = []
+        self._beams: list[tuple[int, FloatArray, FloatArray, FloatArray, float]] = []
 
     def material(self, material: Material, /) -> int:
         """Register a material, return its index."""
@@ -71,6 +107,39 @@ class SceneBuilder:
             positions=np.array([row[0] for row in self._lamps], np.float32).reshape(count, 3),
             intensities=np.array([row[1] for row in self._lamps], np.float32).reshape(count, 3),
             thresholds=np.array([row[2] for row in self._lamps], np.float32),
+        )
+
+    def add_beam(
+        self,
+        frame: int,
+        position: tuple[float, float, float],
+        direction: tuple[float, float, float],
+        colour: tuple[float, float, float],
+        threshold: float,
+    ) -> None:
+        """Register a cone of light that moves with a frame.
+
+        Args:
+            frame: Moving frame of the actor that carries it, 0 = fixed in the world.
+            position: Metres, in that frame (x forward, y left, z up).
+            direction: Along the beam's axis, in that frame, any length but zero.
+            colour: RGB intensity on the axis, as of ``add_lamp``.
+            threshold: Lit when Environment.lights exceeds it.
+        """
+        axis = np.array(direction, np.float32)
+        axis /= np.linalg.norm(axis)
+        row = (frame, np.array(position, np.float32), axis, np.array(colour, np.float32))
+        self._beams.append((*row, threshold))
+
+    def beams(self) -> Beams:
+        """Return all cones of light."""
+        count = len(self._beams)
+        return Beams(
+            frames=np.array([row[0] for row in self._beams], np.int32),
+            positions=np.array([row[1] for row in self._beams], np.float32).reshape(count, 3),
+            directions=np.array([row[2] for row in self._beams], np.float32).reshape(count, 3),
+            colours=np.array([row[3] for row in self._beams], np.float32).reshape(count, 3),
+            thresholds=np.array([row[4] for row in self._beams], np.float32),
         )
 
 

@@ -44,18 +44,17 @@ class Pattern(IntEnum):
     """Surface patterns that are computed, not stored."""
 
     PLAIN = 0
-    ROAD = 1
-    PAVING = 2
-    FACADE = 3
+    PAVING = 1
+    FACADE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """One surface of one object.
 
-    Temperature (before sun, sky and texture) is
-    ``ambient + offset_k + body_share * (BODY_C - ambient) + ground_share * ground_offset_k
-    + soak * solar_heating_k + lamp_k * (is lit)``.
+    Temperature (before sun, sky and texture) in calm, dry air is ``ambient + thermal_contrast *
+    (offset_k + body_share * (BODY_C - ambient) + ground_share * ground_offset_k
+    + soak * solar_heating_k + lamp_k * (is lit))``.
     """
 
     label: Label
@@ -73,6 +72,7 @@ class Material:
     emission: float = 0.0  # radiance relative to albedo, when lit
     light_threshold: float = 0.5  # lit when Environment.lights exceeds it
     is_glossy: bool = False  # reflects the sky in both modalities
+    sky_cooling: float = 0.5  # share of Environment.sky_cooling_k where it faces up
     pattern: Pattern = Pattern.PLAIN
     pattern_seed: int = 0
 
@@ -96,6 +96,7 @@ class MaterialTable:
     emission: FloatArray
     light_threshold: FloatArray
     is_glossy: FloatArray
+    sky_cooling: FloatArray
     pattern: IndexArray
     pattern_seed: IndexArray
 
@@ -125,6 +126,7 @@ class MaterialTable:
             emission=floats('emission'),
             light_threshold=floats('light_threshold'),
             is_glossy=floats('is_glossy'),
+            sky_cooling=floats('sky_cooling'),
             pattern=integers('pattern'),
             pattern_seed=integers('pattern_seed'),
         )

@@ -37,8 +37,9 @@ class RayCaster:
                 'embreex is not installed; the synthetic world needs it to cast rays; '
                 "install it with: pip install 'rgbt_perception[sim]'"
             ) from error
+        self.triangles = np.ascontiguousarray(triangles, np.float32)
         self._scene = EmbreeScene()
-        self._mesh = TriangleMesh(self._scene, np.ascontiguousarray(triangles, np.float32))
+        self._mesh = TriangleMesh(self._scene, self.triangles)
 
     def cast(self, origin: FloatArray, directions: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Find the nearest surface along rays from one point.
@@ -52,6 +53,20 @@ class RayCaster:
         """
         origins = np.empty_like(directions)
         origins[:] = origin
+        return self.cast_from(origins, directions)
+
+    def cast_from(
+        self, origins: FloatArray, directions: FloatArray
+    ) -> tuple[IndexArray, FloatArray]:
+        """Find the nearest surface along rays from as many points.
+
+        Args:
+            origins: Shape (n, 3), float32, metres, a little off their surfaces.
+            directions: Unit vectors, shape (n, 3), float32.
+
+        Returns:
+            As ``cast``.
+        """
         found = self._scene.run(origins, directions, output=1)
         triangle = np.asarray(found['primID'], np.int32)
         distance = np.asarray(found['tfar'], np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes: a street with actors, seen by an ego rig, under an environment.
+"""Scenes: a place with actors, seen by an ego rig, under an environment.
 
 ``Scene`` is the content over time; ``Scene.at`` freezes it into a ``Snapshot``, which holds the
 triangles and the acceleration structure that every camera of that instant shares.
@@ -20,25 +20,37 @@ from rgbt_models.synthetic.arrays import (
     IntArray,
     rotation_from_angles,
 )
-from rgbt_models.synthetic.builder import Lamps, Placer, SceneBuilder
+from rgbt_models.synthetic.builder import Beams, Lamps, SceneBuilder
 from rgbt_models.synthetic.clutter import add_clutter
-from rgbt_models.synthetic.environment import Environment, sample_environment
+from rgbt_models.synthetic.environment import (
+    Condition,
+    Environment,
+    sample_condition,
+    sample_environment,
+)
+from rgbt_models.synthetic.layouts import build_layout, Layout, LayoutKind, sample_kind
 from rgbt_models.synthetic.materials import MaterialTable
 from rgbt_models.synthetic.meshes import face_normals
-from rgbt_models.synthetic.population import add_people, add_traffic
+from rgbt_models.synthetic.placement import add_animals, add_people, add_traffic, Crew
+from rgbt_models.synthetic.placer import Footprint, Placer
 from rgbt_models.synthetic.raycast import RayCaster
-from rgbt_models.synthetic.street import add_buildings, add_ground, sample_street, Street
 from rgbt_models.synthetic.textures import NUM_TEXTURES
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.actors import Actor
 
-WORLD_VERSION = '1.0.0'
+WORLD_VERSION = '2.0.0'
+
+_EGO_RADIUS_M = 2.0
+_WAY_WIDTH_M = 2.6
+_SIDE_MARGIN_M = 1.5
+_ELEVATED_SHARE, _TALL_SHARE = 0.14, 0.05
+_ELEVATED_PITCH_RAD = (0.21, 0.52)  # downwards
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EgoPose:
-    """Where the rig is in the world (x along the street, z up)."""
+    """Where the rig is in the world (x along its free way, z up)."""
 
     position: DoubleArray  # (3,), m
     yaw_rad: float = 0.0
@@ -67,7 +79,7 @@ class Appearance:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Scene:
-    """A street with everything on it; ``at`` gives the state at a time."""
+    """A place with everything on it; ``at`` gives the state at a time."""
 
     fixed_triangles: FloatArray  # (n, 3, 3), m
     fixed_materials: IndexArray  # (n,)
@@ -75,10 +87,12 @@ class Scene:
     materials: MaterialTable
     instance_class_ids: IntArray  # (k,), index into the detection classes
     lamps: Lamps
-    street: Street
+    beams: Beams
+    layout: Layout
     appearance: Appearance
     environment: Environment
     ego: EgoPose
+    condition: Condition | None = None  # what was asked for or drawn; None = made by hand
 
     def at(
         self,
@@ -144,13 +158,24 @@ def sample_appearance(rng: np.random.Generator) -> Appearance:
     )
 
 
-def sample_ego(rng: np.random.Generator) -> EgoPose:
-    """Draw a rig pose: 1.1..2.4 m high, one in ten up to 5 m and looking down."""
-    height = rng.uniform(1.1, 2.4) if rng.random() < 0.9 else rng.uniform(2.4, 5.0)
-    pitch = rng.normal(-0.01, 0.045) - max(height - 2.4, 0.0) * 0.05
+def sample_ego(rng: np.random.Generator, *, yaw_spread_rad: float = 0.22) -> EgoPose:
+    """Draw a rig pose: mostly 1.1..2.4 m high; one in seven on a mast or a facade, looking down.
+
+    Args:
+        rng: Source of randomness.
+        yaw_spread_rad: Standard deviation of the direction, which is +x in the mean.
+    """
+    draw, pitch = rng.random(), rng.normal(-0.01, 0.045)
+    if draw < _ELEVATED_SHARE:
+        height, pitch = rng.uniform(3.0, 8.0), -rng.uniform(*_ELEVATED_PITCH_RAD)
+    elif draw < _ELEVATED_SHARE + _TALL_SHARE:
+        height = rng.uniform(2.4, 3.6)  # lorries, small masts
+        pitch -= (height - 2.4) * 0.06
+    else:
+        height = rng.uniform(1.1, 2.4)
     return EgoPose(
         position=np.array([0.0, 0.0, height]),
-        yaw_rad=rng.normal(0.0, 0.22),
+        yaw_rad=rng.normal(0.0, yaw_spread_rad),
         pitch_rad=pitch,
         roll_rad=rng.normal(0.0, 0.015),
     )
@@ -159,10 +184,11 @@ def sample_ego(rng: np.random.Generator) -> EgoPose:
 def finish_scene(
     builder: SceneBuilder,
     *,
-    street: Street,
+    layout: Layout,
     appearance: Appearance,
     environment: Environment,
     ego: EgoPose,
+    condition: Condition | None = None,
 ) -> Scene:
     """Turn what a builder collected into a scene."""
     triangles, materials = builder.fixed.joined()
@@ -173,32 +199,67 @@ def finish_scene(
         materials=MaterialTable.from_materials(builder.materials),
         instance_class_ids=np.array(builder.instance_class_ids, np.int64),
         lamps=builder.lamps(),
-        street=street,
+        beams=builder.beams(),
+        layout=layout,
         appearance=appearance,
         environment=environment,
         ego=ego,
+        condition=condition,
     )
 
 
 def sample_scene(
-    seed: int, *, night: bool | None = None, view_angle_rad: float = math.radians(56.0)
+    seed: int,
+    *,
+    condition: Condition | None = None,
+    layout: LayoutKind | None = None,
+    view_angle_rad: float = math.radians(56.0),
+    keep_way_clear: bool = False,
 ) -> Scene:
-    """Draw a street scene.
+    """Draw a scene.
 
-    The layout does not depend on ``night``: the same seed by day and by night is the same street
-    with the same people, dressed for the air's temperature.
+    What stands where does not depend on the condition: the same seed by day and by night is the
+    same place with the same people, dressed for the air's temperature.
 
     Args:
         seed: The same seed gives the same scene.
-        night: Force day or night; None draws day, night or, one in ten, the time between.
+        condition: Light and weather; None draws one.
+        layout: Kind of place; None draws one.
         view_angle_rad: Horizontal angle within which things are placed: the field of view of
             the camera that will look.
+        keep_way_clear: Leave the rig's way along +x free for ``Scene.layout.clear_m``.
     """
-    light_rng, street_rng, actor_rng, clutter_rng, ego_rng = np.random.default_rng(seed).spawn(5)
-    environment = sample_environment(light_rng, night=night)
-    appearance = sample_appearance(street_rng)
-    street = sample_street(street_rng)
-    ego = sample_ego(ego_rng)
+    light_rng, place_rng, actor_rng, clutter_rng, ego_rng = np.random.default_rng(seed).spawn(5)
+    drawn = sample_condition(light_rng)
+    asked = drawn if condition is None else condition
+    environment = sample_environment(light_rng, asked)
+    appearance = sample_appearance(place_rng)
+    kind = sample_kind(place_rng)
+    builder = SceneBuilder()
+    place = build_layout(place_rng, builder, kind if layout is None else layout)
+    ego = sample_ego(ego_rng, yaw_spread_rad=place.yaw_spread_rad)
+    placer = _placer_in_view(place, ego, view_angle_rad)
+    placer.take(0.0, 0.0, _EGO_RADIUS_M)
+    if keep_way_clear:
+        way = Footprint(length_m=place.clear_m, width_m=_WAY_WIDTH_M)
+        placer.take_rectangle(place.clear_m / 2, 0.0, 0.0, way)
+    crew = Crew(rng=actor_rng, builder=builder, placer=placer, ambient_c=environment.ambient_c)
+    add_traffic(crew)
+    add_people(crew)
+    add_animals(crew)
+    add_clutter(clutter_rng, builder, placer)
+    return finish_scene(
+        builder,
+        layout=place,
+        appearance=appearance,
+        environment=environment,
+        ego=ego,
+        condition=asked,
+    )
+
+
+def _placer_in_view(place: Layout, ego: EgoPose, view_angle_rad: float) -> Placer:
+    """Return a placer whose candidates lie in what the camera sees."""
     slope = 1.06 * math.tan(0.5 * view_angle_rad)
 
     def candidate(rng: np.random.Generator, near: float, far: float) -> tuple[float, float]:
@@ -206,20 +267,9 @@ def sample_scene(
         bearing = ego.yaw_rad + math.atan(rng.uniform(-slope, slope))
         return distance * math.cos(bearing), distance * math.sin(bearing)
 
-    placer = Placer(
-        candidate,
-        centre_y=street.centre_y,
-        road_half_width_m=street.half_width_m,
-        reach_y=street.half_width_m + street.setback_m,
-        kerb_m=street.kerb_m,
-    )
-    builder = SceneBuilder()
-    add_ground(street_rng, builder, street)
-    add_buildings(street_rng, builder, street)
-    ambient_c = environment.ambient_c
-    add_traffic(actor_rng, builder, placer, street, ambient_c)
-    add_people(actor_rng, builder, placer, ambient_c)
-    add_clutter(clutter_rng, builder, placer, street)
-    return finish_scene(
-        builder, street=street, appearance=appearance, environment=environment, ego=ego
-    )
+    def is_seen(x: float, y: float) -> bool:
+        forward = x * math.cos(ego.yaw_rad) + y * math.sin(ego.yaw_rad)
+        aside = y * math.cos(ego.yaw_rad) - x * math.sin(ego.yaw_rad)
+        return forward > 0.0 and abs(aside) <= slope * forward + _SIDE_MARGIN_M
+
+    return Placer(candidate, place, is_seen=is_seen)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visible light: linear RGB radiance of a chunk of rays.
 
-White in full daylight is near 1. Sun with shadows, sky light from above, street lamps and the
-rig's own head lamps without shadows, lit windows, a sky reflection on paint and glass, haze.
+White in full daylight is near 1. Sun with shadows, sky light from above, lamps without shadows,
+lit windows, what paint, glass and wet ground mirror, then the air in between.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rgbt_models.synthetic.materials import Pattern
-from rgbt_models.synthetic.surface import find_markings, find_windows, Surface
-from rgbt_models.synthetic.textures import sample_texture
+from rgbt_models.synthetic.lamps import add_halos, add_lamp_light, smoke_light
+from rgbt_models.synthetic.materials import Label, Pattern
+from rgbt_models.synthetic.sky import sky_radiance
+from rgbt_models.synthetic.surface import find_windows, fresnel, Surface
+from rgbt_models.synthetic.weather import add_smoke, haze_transmission
 
 if TYPE_CHECKING:
-    from rgbt_models.synthetic.arrays import FloatArray
+    from rgbt_models.synthetic.arrays import FloatArray, IntArray
     from rgbt_models.synthetic.scene import Snapshot
 
-_SUN_COLOUR = np.array([2.0, 1.94, 1.8], np.float32)
-_HEADLIGHT_COLOUR = np.array([60.0, 57.0, 51.0], np.float32)
 _WINDOW_COLOUR = np.array([0.9, 0.75, 0.5], np.float32)
-_LAMP_GAIN = 0.25
 _SKY_REFLECTION = 0.14
+_VEIL = 0.8  # radiance of dense haze, relative to the sky at the horizon
+_WET_DARKENING = 0.5
+_GLINT = 6.0
+_GLINT_SHARPNESS = 250.0
 _LARGEST_RADIANCE = 20.0
 
 
@@ -40,33 +43,20 @@ def shade_surface(
     Returns:
         Linear RGB, shape (3, n), float32, 0..20.
     """
-    environment = snapshot.environment
     albedo, emission = _albedo_and_emission(snapshot, surface)
     radiance = _irradiance(snapshot, surface, rig_direction)
     radiance *= albedo
     radiance += emission
-    _add_sky_reflection(snapshot, surface, radiance)
-    if environment.haze_per_m > 0.0:
-        clear = np.exp(np.float32(-environment.haze_per_m) * surface.range_m)
-        veil = np.float32(0.8) * environment.sky_radiance
-        radiance *= clear
-        radiance += veil[:, None] * (1.0 - clear)
+    _add_gloss(snapshot, surface, radiance)
+    _add_mirrored_light(snapshot, surface, radiance)
     sky = np.flatnonzero(~surface.is_hit)
     if len(sky):
-        radiance[:, sky] = _sky_radiance(snapshot, surface.direction[:, sky])
+        radiance[:, sky] = sky_radiance(snapshot, surface.direction[:, sky])
+    _add_air(snapshot, surface, rig_direction, radiance)
     return np.asarray(np.minimum(radiance, np.float32(_LARGEST_RADIANCE), out=radiance))
 
 
-def sky_noise(snapshot: Snapshot, direction: FloatArray) -> FloatArray:
-    """Return cloud texture for directions (3, n), shape (n,)."""
-    u = direction[0] * np.float32(3.0)
-    v = direction[1] * np.float32(2.0) + direction[2] * np.float32(5.0)
-    return sample_texture(snapshot.scene.appearance.cloud_texture, u, v, 30.0)
-
-
-def _albedo_and_emission(
-    snapshot: Snapshot, surface: Surface
-) -> tuple[FloatArray, FloatArray | np.float32]:
+def _albedo_and_emission(snapshot: Snapshot, surface: Surface) -> tuple[FloatArray, FloatArray]:
     table, appearance = snapshot.scene.materials, snapshot.scene.appearance
     environment = snapshot.environment
     material = surface.material
@@ -77,26 +67,43 @@ def _albedo_and_emission(
     np.clip(noise, 0.1, 2.8, out=noise)
     base = table.albedo.take(material, axis=1)
     albedo = base * noise
-    paint = find_markings(snapshot, surface)
-    if len(paint):
-        colour = np.array(snapshot.scene.street.marking_albedo, np.float32)
-        albedo[:, paint] = colour[:, None] * np.clip(noise[paint], 0.5, 1.2)
     paved = np.flatnonzero((table.pattern == Pattern.PAVING).take(material))
     if len(paved):
         joint = (surface.u[paved] * 2.0 % 1.0 < 0.06) | (surface.v[paved] * 2.0 % 1.0 < 0.06)
         albedo[:, paved[joint]] *= np.float32(0.7)
+    if environment.wetness > 0.0:
+        is_ground = (table.label == Label.ROAD) | (table.label == Label.SIDEWALK)
+        dark = 1.0 - np.float32(_WET_DARKENING * environment.wetness) * is_ground
+        albedo *= dark.astype(np.float32).take(material)
     windows = find_windows(snapshot, surface)
     if len(windows.index):
         albedo[:, windows.index] = 0.03 + 0.1 * windows.cell
-    emission: FloatArray | np.float32 = np.float32(0.0)
+    emission = np.zeros((3, 1), np.float32)
     if environment.lights > 0.0:
         strength = table.emission * table.lit_share(environment.lights)
         emission = base * strength.take(material)
         # Windows come on one by one while the lights come up.
         dark_until = appearance.lit_window_from + (1.0 - environment.lights)
-        lit = windows.index[windows.cell > dark_until]
-        emission[:, lit] = _WINDOW_COLOUR[:, None] * np.float32(appearance.window_radiance)
+        is_lit = windows.cell > dark_until
+        lit = windows.index[is_lit]
+        level = 0.5 + windows.cell[is_lit] * 7.0 % 1.0
+        emission[:, lit] = _WINDOW_COLOUR[:, None] * (
+            level * np.float32(appearance.window_radiance)
+        )
+    if len(windows.index) and environment.sky_radiance.any():
+        emission = emission + _mirrored_in_panes(snapshot, surface, windows.index, windows.cell)
     return albedo, emission
+
+
+def _mirrored_in_panes(
+    snapshot: Snapshot, surface: Surface, index: IntArray, cell: FloatArray
+) -> FloatArray:
+    """Return the sky that panes mirror, some more than others, shape (3, n)."""
+    seen = np.zeros((3, len(surface.range_m)), np.float32)
+    share = fresnel(surface.cos_view[index], 0.06) * (0.3 + cell)
+    up = np.clip(0.25 + surface.direction[2][index] * 4.0, 0.0, 1.0)
+    seen[:, index] = snapshot.environment.sky_radiance[:, None] * (share * up)
+    return seen
 
 
 def _irradiance(
@@ -107,48 +114,29 @@ def _irradiance(
     upward += 1.0
     light = environment.sky_light[:, None] * upward
     if environment.sun_strength > 0.0:
-        colour = _SUN_COLOUR * np.float32(environment.sun_strength)
+        colour = environment.sun_colour * np.float32(environment.sun_strength)
         light += colour[:, None] * surface.cos_sun
-    if rig_direction is not None:
-        light += _HEADLIGHT_COLOUR[:, None] * _head_lamps(snapshot, surface, rig_direction)
-    lamps = snapshot.scene.lamps
-    intensities = lamps.lit_intensities(environment.lights) * np.float32(_LAMP_GAIN)
-    for position, intensity in zip(lamps.positions, intensities, strict=True):
-        if intensity.any():
-            light += intensity[:, None] * _point_light(surface, position)
+    add_lamp_light(snapshot, surface, rig_direction, light)
     return np.asarray(light)
 
 
-def _head_lamps(snapshot: Snapshot, surface: Surface, rig_direction: FloatArray) -> FloatArray:
-    environment = snapshot.environment
-    forward = np.maximum(rig_direction[0], np.float32(1e-3))
-    up, across = rig_direction[2] / forward, rig_direction[1] / forward
-    # Low beam: a soft upper edge just above the horizon, fading to the sides.
-    beam = 0.9 / (1.0 + np.exp(np.clip((up - 0.02) * 60.0, -30.0, 30.0))) + 0.1
-    beam *= np.exp(-np.square(across * np.float32(1.0 / 0.35)))
-    beam *= surface.cos_view
-    beam *= np.float32(environment.ego_headlight * environment.lights)
-    beam /= 8.0 + np.square(surface.range_m)
-    return np.asarray(beam)
-
-
-def _point_light(surface: Surface, lamp: FloatArray) -> FloatArray:
-    x = lamp[0] - surface.position[0]
-    y = lamp[1] - surface.position[1]
-    z = lamp[2] - surface.position[2]
-    squared = x * x + y * y + z * z
-    squared += np.float32(0.3)
-    cosine = surface.normal[0] * x + surface.normal[1] * y + surface.normal[2] * z
-    np.maximum(cosine, 0.0, out=cosine)
-    cosine /= squared * np.sqrt(squared)
-    return np.asarray(cosine)
-
-
-def _add_sky_reflection(snapshot: Snapshot, surface: Surface, radiance: FloatArray) -> None:
+def _add_gloss(snapshot: Snapshot, surface: Surface, radiance: FloatArray) -> None:
+    """Add the sky, and the sun where it shines, that paint and glass mirror."""
     index = np.flatnonzero(snapshot.scene.materials.is_glossy.take(surface.material))
-    if len(index):
-        up = reflected_up(surface)[index] * np.float32(_SKY_REFLECTION)
-        radiance[:, index] += snapshot.environment.sky_radiance[:, None] * up
+    if not len(index):
+        return
+    environment = snapshot.environment
+    up = reflected_up(surface)[index]
+    share = np.float32(_SKY_REFLECTION) + 0.5 * fresnel(surface.cos_view[index], 0.0)
+    radiance[:, index] += environment.sky_radiance[:, None] * (up * share)
+    shone = index[surface.cos_sun[index] > 0.0]
+    if len(shone):
+        direction, normal = surface.direction[:, shone], surface.normal[:, shone]
+        mirrored = direction + 2.0 * surface.cos_view[shone] * normal
+        to_sun = environment.sun_direction @ mirrored - 1.0
+        glint = np.exp(np.float32(_GLINT_SHARPNESS) * to_sun)
+        sun = environment.sun_colour * np.float32(_GLINT * environment.sun_strength)
+        radiance[:, shone] += sun[:, None] * glint
 
 
 def reflected_up(surface: Surface) -> FloatArray:
@@ -157,10 +145,39 @@ def reflected_up(surface: Surface) -> FloatArray:
     return np.asarray(np.clip(mirrored, 0.0, 1.0))
 
 
-def _sky_radiance(snapshot: Snapshot, direction: FloatArray) -> FloatArray:
+def _add_mirrored_light(snapshot: Snapshot, surface: Surface, radiance: FloatArray) -> None:
+    """Mix in what wet ground mirrors: lamps and lit things, the sky, dim outlines of the rest."""
+    mirror = surface.mirror
+    if mirror is None or not len(mirror.index):
+        return
+    environment, table = snapshot.environment, snapshot.scene.materials
+    sun = np.float32(0.3 * environment.sun_strength) * environment.sun_colour
+    strength = table.emission * table.lit_share(environment.lights)
+    plain = table.albedo * ((environment.sky_light + sun)[:, None] + strength)
+    seen = plain.take(mirror.material, axis=1)
+    sky = np.flatnonzero(~mirror.is_hit)
+    if len(sky):
+        seen[:, sky] = sky_radiance(snapshot, mirror.direction[:, sky])
+    radiance[:, mirror.index] += mirror.share * (seen - radiance[:, mirror.index])
+
+
+def _add_air(
+    snapshot: Snapshot,
+    surface: Surface,
+    rig_direction: FloatArray | None,
+    radiance: FloatArray,
+) -> None:
     environment = snapshot.environment
-    zenith = np.clip(direction[2], 0.0, 1.0)
-    level = 1.0 - np.float32(environment.sky_zenith_loss) * zenith
-    level += np.float32(environment.cloud_contrast) * sky_noise(snapshot, direction)
-    np.maximum(level, 0.0, out=level)
-    return np.asarray(environment.sky_radiance[:, None] * level, np.float32)
+    if environment.plumes:
+        sun = np.float32(0.35 * environment.sun_strength) * environment.sun_colour
+        light = (environment.sky_light * np.float32(1.3) + sun)[:, None]
+        if rig_direction is not None:
+            light = light + smoke_light(snapshot, rig_direction)
+        texture = snapshot.scene.appearance.cloud_texture
+        add_smoke(radiance, environment.plumes, surface, light=light, texture=texture)
+    if environment.haze_per_m > 0.0:
+        clear = haze_transmission(surface, environment.haze_per_m)
+        veil = np.float32(_VEIL) * environment.sky_radiance
+        radiance *= clear
+        radiance += veil[:, None] * (1.0 - clear)
+        add_halos(snapshot, surface, rig_direction, radiance)

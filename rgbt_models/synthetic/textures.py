@@ -37,6 +37,7 @@ def _texture(index: int) -> NDArray[np.int8]:
         side = _SIZE + 2 * step
         fine = cv2.resize(lattice, (side, side), interpolation=cv2.INTER_LINEAR)
         total += np.float32(amplitude) * fine[step : step + _SIZE, step : step + _SIZE]
+    total -= total.mean()
     total *= _STORED_PER_UNIT / total.std()
     return np.clip(np.rint(total), -127, 127).astype(np.int8).ravel()
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Flag
 from typing import Any, TYPE_CHECKING, TypeAlias
 
 import cv2
@@ -11,24 +12,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgbt_models.errors import RGBTError
+from rgbt_models.synthetic.amodal import AmodalTruth, measure_amodal
+from rgbt_models.synthetic.contrast import compare_cameras, measure_contrast, PairContrast
 from rgbt_models.synthetic.labels import find_objects, ObjectTruth
 from rgbt_models.synthetic.materials import Label
 from rgbt_models.synthetic.radiometry import measure_temperature
+from rgbt_models.synthetic.rgb_sensor import (
+    CLEAN_RGB,
+    expose_rgb,
+    Exposure,
+    grey_noise,
+    RgbSensor,
+    sample_exposure,
+    sample_rgb_sensor,
+)
 from rgbt_models.synthetic.scene import sample_scene, Snapshot
-from rgbt_models.synthetic.sensors import count_thermal, expose_rgb
 from rgbt_models.synthetic.shading import shade_surface
 from rgbt_models.synthetic.surface import gather_surface
+from rgbt_models.synthetic.thermal_sensor import (
+    count_thermal,
+    PLAIN_THERMAL,
+    sample_thermal_sensor,
+    ThermalSensor,
+)
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import ByteArray, CountArray, FloatArray, IndexArray
-    from rgbt_models.synthetic.environment import Environment
+    from rgbt_models.synthetic.environment import Condition, Environment
     from rgbt_models.synthetic.rig import Camera, Rig
 
 Array: TypeAlias = NDArray[Any]
 
 _CHUNK = 16384  # rays whose intermediate arrays stay in the processor's cache
 _LEAST_HEADLIGHT = 1e-3
-_LEAST_HEATING_K = 0.05
+
+
+_GLARE = 0.02  # of an ordinary front glass, with all lights on
+
+
+class Extra(Flag):
+    """Truth that costs time, to be combined with ``|``."""
+
+    NONE = 0
+    AMODAL = 1  # CameraView.amodal: whole boxes, occlusion, truncation
+    CONTRAST = 2  # SyntheticPair.contrast
+    ALL_QUANTITIES = 4  # temperature in the RGB view and radiance in the thermal view
+    ALL = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensors:
+    """The electronics of both cameras."""
+
+    rgb: RgbSensor | None = None  # None = clean, in the weather and the lamps of the scene
+    thermal: ThermalSensor = PLAIN_THERMAL
+    rgb_noise: float = 0.0  # standard deviation, of full scale
+
+
+CLEAN_SENSORS = Sensors()
 
 
 class ViewError(RGBTError, ValueError):
@@ -45,6 +86,7 @@ class CameraView:
     objects: ObjectTruth
     radiance: FloatArray | None  # (h, w, 3) float32, linear RGB; None if not asked for
     temperature_c: FloatArray | None  # (h, w) float32; None if not asked for
+    amodal: AmodalTruth | None = None  # follows objects; None if not asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -52,11 +94,16 @@ class SyntheticPair:
     """An RGB and a thermal image of one instant, each in its own pixels."""
 
     rgb: ByteArray  # (h, w, 3) uint8
-    thermal_raw: CountArray  # (h, w) uint16, 0.01 K
+    thermal_raw: CountArray  # (h, w) uint16, counts of thermal_sensor: 0.01 K unless said
     rgb_view: CameraView  # radiance filled
     thermal_view: CameraView  # temperature_c filled
     environment: Environment
     rig: Rig
+    condition: Condition | None = None  # as drawn; None = not of one kind
+    exposure: Exposure | None = None  # of rgb; None = unknown
+    rgb_sensor: RgbSensor = CLEAN_RGB
+    thermal_sensor: ThermalSensor = PLAIN_THERMAL
+    contrast: PairContrast | None = None  # None if not asked for
 
     @property
     def is_night(self) -> bool:
@@ -82,6 +129,7 @@ def render_view(
     radiance: bool = True,
     temperature: bool = True,
     supersampling: float = 1.0,
+    amodal: bool = False,
 ) -> CameraView:
     """Look at a scene through one camera.
 
@@ -91,6 +139,7 @@ def render_view(
         radiance: Compute the visible image.
         temperature: Compute the thermal image.
         supersampling: Rays per pixel and direction; images are averaged, labels are not.
+        amodal: Also look at each object alone.
 
     Returns:
         The view at the camera's own size.
@@ -101,13 +150,15 @@ def render_view(
     label, instance = _label(snapshot, rays.triangle)
     depth = rays.range_m * (rays.rig_direction @ camera.forward.astype(np.float32))
     instance_map = _picture(instance, dense, camera, cv2.INTER_NEAREST)
+    objects = find_objects(instance_map, snapshot.scene.instance_class_ids)
     return CameraView(
         label_map=_picture(label, dense, camera, cv2.INTER_NEAREST),
         instance_map=instance_map,
         depth_m=_picture(depth, dense, camera, cv2.INTER_NEAREST),
-        objects=find_objects(instance_map, snapshot.scene.instance_class_ids),
+        objects=objects,
         radiance=None if light is None else _picture(light.T, dense, camera, cv2.INTER_AREA),
         temperature_c=None if heat is None else _picture(heat, dense, camera, cv2.INTER_AREA),
+        amodal=measure_amodal(snapshot, camera, objects) if amodal else None,
     )
 
 
@@ -145,18 +196,15 @@ def _compute(
     if light is None and heat is None:
         return None, None
     has_head_lamps = environment.ego_headlight * environment.lights > _LEAST_HEADLIGHT
-    needs_sun = (radiance and environment.sun_strength > 0.0) or (
-        temperature and environment.solar_heating_k > _LEAST_HEATING_K
-    )
     for start in range(0, count, _CHUNK):
         chunk = slice(start, min(start + _CHUNK, count))
         surface = gather_surface(
             snapshot,
-            rays.triangle[chunk],
-            rays.range_m[chunk],
+            (rays.triangle[chunk], rays.range_m[chunk]),
             np.ascontiguousarray(rays.direction[chunk].T),
             origin=rays.origin,
-            needs_sun=needs_sun,
+            sees_light=radiance,
+            sees_heat=temperature,
         )
         if light is not None:
             beam = np.ascontiguousarray(rays.rig_direction[chunk].T) if has_head_lamps else None
@@ -180,50 +228,98 @@ def render_pair(
     seed: int,
     rig: Rig,
     *,
-    night: bool | None = None,
+    condition: Condition | None = None,
     supersampling: float = 1.0,
-    rgb_noise: float = 0.0,
-    all_quantities: bool = False,
+    sensors: Sensors | None = CLEAN_SENSORS,
+    extras: Extra = Extra.NONE,
 ) -> SyntheticPair:
     """Draw a scene and take both pictures of it.
 
     Args:
-        seed: The same seed and rig give the same pair, byte for byte.
+        seed: The same arguments give the same pair, byte for byte.
         rig: The two cameras.
-        night: Force day or night; None draws.
+        condition: Light and weather; None draws.
         supersampling: Rays per pixel and direction.
-        rgb_noise: Standard deviation of the RGB sensor's noise, of full scale.
-        all_quantities: Also compute the temperature in the RGB view and the radiance in the
-            thermal view.
+        sensors: The electronics of both cameras; None draws them too.
+        extras: Truth to compute besides visible boxes and maps.
     """
-    scene = sample_scene(seed, night=night, view_angle_rad=rig.rgb.hfov_rad)
+    scene = sample_scene(seed, condition=condition, view_angle_rad=rig.rgb.hfov_rad)
     snapshot = scene.at()
     rgb_view, thermal_view = render_views(
-        snapshot, rig, supersampling=supersampling, all_quantities=all_quantities
+        snapshot, rig, supersampling=supersampling, extras=extras
     )
+    environment, radiance = snapshot.environment, radiance_of(rgb_view)
+    used = _draw_sensors(seed, environment) if sensors is None else sensors
+    rgb_sensor = in_weather(environment) if used.rgb is None else used.rgb
     rgb_rng, thermal_rng = np.random.default_rng([seed, 1]).spawn(2)
-    rgb = expose_rgb(
-        radiance_of(rgb_view), rgb_rng, lights=snapshot.environment.lights, noise=rgb_noise
-    )
-    return SyntheticPair(
-        rgb=rgb,
-        thermal_raw=count_thermal(temperature_of(thermal_view), thermal_rng),
+    exposure = sample_exposure(radiance, rgb_rng, lights=environment.lights)
+    exposure = replace(exposure, noise=used.rgb_noise)
+    pair = SyntheticPair(
+        rgb=expose_rgb(radiance, rgb_rng, exposure=exposure, sensor=rgb_sensor),
+        thermal_raw=count_thermal(temperature_of(thermal_view), thermal_rng, sensor=used.thermal),
         rgb_view=rgb_view,
         thermal_view=thermal_view,
-        environment=snapshot.environment,
+        environment=environment,
         rig=rig,
+        condition=scene.condition,
+        exposure=exposure,
+        rgb_sensor=rgb_sensor,
+        thermal_sensor=used.thermal,
+    )
+    return replace(pair, contrast=contrast_of(pair)) if Extra.CONTRAST in extras else pair
+
+
+def in_weather(environment: Environment) -> RgbSensor:
+    """Return a clean RGB camera in rain and lamps: streaks, drops and glare are no electronics."""
+    return RgbSensor(rain=float(environment.rain), glare=_GLARE * float(environment.lights))
+
+
+def _draw_sensors(seed: int, environment: Environment) -> Sensors:
+    rgb_rng, thermal_rng = np.random.default_rng([seed, 4]).spawn(2)
+    return Sensors(
+        rgb=sample_rgb_sensor(rgb_rng, environment), thermal=sample_thermal_sensor(thermal_rng)
+    )
+
+
+def contrast_of(pair: SyntheticPair) -> PairContrast:
+    """Measure how well each camera of a pair sees each object.
+
+    Raises:
+        ViewError: If the exposure of the RGB image is unknown.
+    """
+    if pair.exposure is None:
+        raise ViewError(
+            'the pair has no exposure; expected the one of its RGB image, whose noise depends on '
+            'it; pass exposure=... when the pair is built'
+        )
+    grey, thermal = grey_noise(pair.exposure, pair.rgb_sensor), pair.thermal_sensor
+    contrast_rgb = measure_contrast(
+        pair.rgb,
+        pair.rgb_view.instance_map,
+        pair.rgb_view.objects,
+        noise_at=lambda level: float(grey[round(level)]),
+    )
+    contrast_thermal = measure_contrast(
+        pair.thermal_raw,
+        pair.thermal_view.instance_map,
+        pair.thermal_view.objects,
+        noise_at=lambda _: thermal.noise_k * thermal.counts_per_k,
+    )
+    return compare_cameras(
+        pair.rgb_view.objects, contrast_rgb, pair.thermal_view.objects, contrast_thermal
     )
 
 
 def render_views(
-    snapshot: Snapshot, rig: Rig, *, supersampling: float = 1.0, all_quantities: bool = False
+    snapshot: Snapshot, rig: Rig, *, supersampling: float = 1.0, extras: Extra = Extra.NONE
 ) -> tuple[CameraView, CameraView]:
-    """Look through both cameras, RGB first; each computes what it can see, or everything."""
+    """Look through both cameras, RGB first; each computes what it can see, and the extras."""
+    has_all, has_amodal = Extra.ALL_QUANTITIES in extras, Extra.AMODAL in extras
     rgb_view = render_view(
-        snapshot, rig.rgb, temperature=all_quantities, supersampling=supersampling
+        snapshot, rig.rgb, temperature=has_all, supersampling=supersampling, amodal=has_amodal
     )
     thermal_view = render_view(
-        snapshot, rig.thermal, radiance=all_quantities, supersampling=supersampling
+        snapshot, rig.thermal, radiance=has_all, supersampling=supersampling, amodal=has_amodal
     )
     return rgb_view, thermal_view
 

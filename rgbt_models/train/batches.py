@@ -29,6 +29,7 @@ from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import BoxTargets
 from rgbt_models.train.pool import Sample, SamplePool
 from rgbt_models.train.shard_stream import ShardStream
+from rgbt_models.train.synthetic_stream import is_stream, open_stream
 
 QUEUE_BATCHES = 3
 REFRESH_EVERY = 100  # batches between two looks for newly rendered shards
@@ -50,7 +51,7 @@ class TrainBatch:
 
 
 class SampleSource(Protocol):
-    """Where batches draw their samples: a pool, or a stream of tar shards."""
+    """Where batches draw their samples: a pool, tar shards, or the world itself."""
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -140,22 +141,26 @@ def open_sampler(
     """Open the pool and the source of draws, at the start of a run or where one stood.
 
     Args:
-        pool_dir: Shards, rendered or converted, or tar shards.
+        pool_dir: Shards, rendered or converted, tar shards, or pairs rendered on the fly.
         seed: Of the draws: of the run, and the number of this process.
         state: ``TrainBatch.sampler_state`` to go on from, None = from the start.
-        num_processes: Processes that share the pairs of tar shards.
+        num_processes: Processes that share the pairs of tar shards, or the scenes rendered on the
+            fly.
 
     Returns:
         The pool, the generator and the number of batches drawn before.
 
     Raises:
-        DatasetError: If the folder holds no finished shard, or lacks one that was read before.
+        DatasetError: If the folder holds no finished shard, or lacks one that was read before, or
+            names a world that is gone.
     """
     rng = np.random.default_rng(seed)
     if state is not None:
         rng.bit_generator.state = state['rng']
     pool: SampleSource
-    if is_sharded(pool_dir):
+    if is_stream(pool_dir):
+        pool = open_stream(pool_dir, rank=seed[1], num_processes=num_processes, state=state)
+    elif is_sharded(pool_dir):
         pool = ShardStream(
             pool_dir, seed=seed[0], rank=seed[1], num_processes=num_processes, state=state
         )

@@ -49,7 +49,8 @@ def describe_scenes(
     Args:
         init_from: Encoder that the run started from, '' = random weights.
         pool_dir: Pool that it read.
-        sampler_state: Where its sampler stood at the end, with the names of the shards it read.
+        sampler_state: Where its sampler stood at the end, with the names of the shards it read,
+            or the scenes it rendered on the fly.
 
     Returns:
         'scenes_read': [first, end) of each range of seeds, ascending, the encoder's included as
@@ -63,7 +64,9 @@ def describe_scenes(
             run = {}
         seen += scenes_of(run)
     if not read_origin(pool_dir):
-        seen += scenes_in((sampler_state or {}).get('shards', ()))
+        state = sampler_state or {}
+        seen += scenes_in(state.get('shards', ()))
+        seen += [range(*ends) for ends in state.get('scenes', ())]
     merged: list[list[int]] = []
     for scenes in sorted(seen, key=lambda scenes: scenes.start):
         if merged and scenes.start <= merged[-1][1]:

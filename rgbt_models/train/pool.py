@@ -8,7 +8,7 @@ grid, so that sensor noise and tone curves are drawn afresh in every epoch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,8 @@ import logging
 import multiprocessing
 from pathlib import Path
 import shutil
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -29,8 +30,13 @@ from rgbt_models.errors import DatasetError
 from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
 from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 
+if TYPE_CHECKING:
+    from rgbt_models.synthetic import Condition
+
 SHARD_PAIRS = 64
 POOL_FILE = 'pool.json'
+ON_THE_FLY_KEY = 'on_the_fly'  # in POOL_FILE: pairs are rendered when they are drawn
+WORKERS_KEY = 'workers'  # in POOL_FILE of such a folder
 CONVERTED_KEY = 'converted_from'  # in POOL_FILE: the pool is a data set, nothing to render
 _IMAGES = ('rgb', 'thermal', 'label_map')
 _TABLES = ('objects', 'is_night')
@@ -78,7 +84,7 @@ def render_pool(
     folder.mkdir(parents=True, exist_ok=True)
     if is_converted(folder):
         return
-    _claim_folder(folder, {'seed': seed, 'scale': scale})
+    _claim_folder(folder, {'seed': seed, 'scale': scale, ON_THE_FLY_KEY: False})
     firsts = [seed + start for start in range(0, num_pairs, SHARD_PAIRS)]
     waiting = [first for first in firsts if not _shard_path(folder, first).exists()]
     context = multiprocessing.get_context('spawn')
@@ -86,6 +92,28 @@ def render_pool(
         render = partial(_render_shard, folder=folder, scale=scale)
         for done, path in enumerate(executor.map(render, waiting), start=1):
             _LOGGER.info('rendered %s (%d of %d shards)', path.name, done, len(waiting))
+
+
+def claim_stream(folder: Path, *, seed: int, scale: float, num_workers: int) -> None:
+    """Make a folder one whose pairs are rendered when they are drawn: it holds no pair.
+
+    Args:
+        folder: Receives the description.
+        seed: Of the first scene; the scenes of a run are consecutive.
+        scale: Size of the images as a fraction of 640x480.
+        num_workers: Processes that render for each process that trains; may change between runs.
+
+    Raises:
+        DatasetError: If the folder holds a pool, or a stream of another seed, scale or world.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_converted(folder):
+        raise DatasetError(
+            f"'{folder}' holds a data set; expected an empty folder, for pairs that are rendered "
+            f'on the fly; leave --on-the-fly out or give another folder'
+        )
+    settings = {'seed': seed, 'scale': scale, ON_THE_FLY_KEY: True}
+    _claim_folder(folder, settings, extra={WORKERS_KEY: num_workers})
 
 
 class SamplePool:
@@ -172,22 +200,28 @@ class SamplePool:
         )
 
 
-def render_sample(seed: int, *, scale: float) -> Sample:
+def render_sample(seed: int, *, scale: float, condition: Condition | None = None) -> Sample:
     """Render one scene with a random rig, thermal brought onto the RGB grid.
 
-    The homography at infinity aligns the cameras, as a calibrated robot would; the parallax of
-    near objects stays in the sample.
+    Each thermal pixel goes where the RGB camera sees a far point, lens distortion included, as on
+    a calibrated robot; the parallax of near objects stays in the sample.
+
+    Args:
+        seed: Of the scene and of the rig.
+        scale: Size of the images as a fraction of 640x480.
+        condition: Light and weather; None draws them.
     """
     from rgbt_models.synthetic import random_rig, render_pair
 
     rig = random_rig(np.random.default_rng((seed, 1))).scaled(scale)
-    pair = render_pair(seed, rig)
-    h, w = pair.rgb.shape[:2]
-    temperature_c = cv2.warpPerspective(
+    pair = render_pair(seed, rig, condition=condition)
+    far_points = rig.rgb.rays() + rig.thermal.position  # of directions: no parallax
+    xy = rig.thermal.project(far_points).astype(np.float32).reshape(*pair.rgb.shape[:2], 2)
+    temperature_c = cv2.remap(
         pair.thermal_view.temperature_c,
-        rig.homography_thermal_to_rgb(),
-        (w, h),
-        flags=cv2.INTER_LINEAR,
+        xy,
+        None,
+        interpolation=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
     counts = np.clip((temperature_c + ZERO_C_IN_K) * COUNTS_PER_K, 0, 65535)
@@ -204,26 +238,29 @@ def render_sample(seed: int, *, scale: float) -> Sample:
 
 def is_converted(folder: Path) -> bool:
     """Whether the pool or the tar shards of a folder were made from a data set, not rendered."""
-    return is_sharded(folder) or CONVERTED_KEY in _read_about(folder)
+    return is_sharded(folder) or CONVERTED_KEY in read_about(folder)
 
 
 def read_label_set(folder: Path) -> LabelSet:
-    """Return the classes that the labels of a pool name; that of a rendered pool is fixed.
+    """Return the classes that the labels of a pool name.
+
+    A rendered pool that does not say them is of world 1; a folder that says nothing at all has
+    those of the package.
 
     Raises:
         DatasetError: If the pool says something that is no label set.
     """
     if is_sharded(folder):
         return training_labels(load_index(folder), folder)[0].label_set
-    about = _read_about(folder)
-    return parse_label_set(about) if CONVERTED_KEY in about else PACKAGE_LABEL_SET
+    about = read_about(folder)
+    return parse_label_set(about) if about else PACKAGE_LABEL_SET
 
 
 def read_origin(folder: Path) -> str:
     """Return the name of the data set that a pool was made from, '' = it was rendered."""
     if is_sharded(folder):
         return load_index(folder).name
-    return str(_read_about(folder).get(CONVERTED_KEY, ''))
+    return str(read_about(folder).get(CONVERTED_KEY, ''))
 
 
 def save_shard(samples: Sequence[Sample], target: Path) -> None:
@@ -244,7 +281,12 @@ def save_shard(samples: Sequence[Sample], target: Path) -> None:
     partial_folder.rename(target)  # atomic: a reader sees whole shards only
 
 
-def _read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> dict[str, Any]:
+    """Return what a pool says about itself, empty when it says nothing.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
     path = folder / POOL_FILE
     if not path.is_file():
         return {}
@@ -258,19 +300,28 @@ def _read_about(folder: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Write down what the pool is made of, or check that it is the same as before."""
+def _claim_folder(
+    folder: Path, settings: dict[str, Any], extra: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Write down what the pool is made of, or check that it is the same as before.
+
+    Args:
+        folder: Of the pool.
+        settings: What its pairs depend on.
+        extra: What they do not depend on; replaces what was written before.
+    """
     from rgbt_models.synthetic import WORLD_VERSION
 
     wanted = {**settings, 'world_version': WORLD_VERSION}
-    found = _read_about(folder)
-    if not found:
-        (folder / POOL_FILE).write_text(json.dumps(wanted) + '\n', encoding='utf-8')
-        return
-    if found != wanted:
+    found = read_about(folder)
+    before = {name: found.get(name) for name in wanted}
+    if found and before != wanted:
         raise DatasetError(
-            f"pool '{folder}' was rendered with {found}, expected {wanted}; use another folder"
+            f"pool '{folder}' was rendered with {before}, expected {wanted}; use another folder"
         )
+    about = {**wanted, **PACKAGE_LABEL_SET.to_json(), **extra}
+    if found != about:
+        (folder / POOL_FILE).write_text(json.dumps(about) + '\n', encoding='utf-8')
 
 
 def _shard_path(folder: Path, first_seed: int) -> Path:

@@ -107,8 +107,13 @@ class RunSettings:
             )
 
 
-def check_numbers(settings: Any, rules: Mapping[str, Rule]) -> None:
+def check_numbers(settings: Any, rules: Mapping[str, Rule], *, what: str = 'training') -> None:
     """Check fields of a settings dataclass.
+
+    Args:
+        settings: The dataclass.
+        rules: Rule by field name.
+        what: What the settings are of, for messages.
 
     Raises:
         DatasetError: If a number breaks its rule.
@@ -116,15 +121,16 @@ def check_numbers(settings: Any, rules: Mapping[str, Rule]) -> None:
     for name, (is_usable, wanted) in rules.items():
         value = getattr(settings, name)
         if not is_usable(value):
-            raise DatasetError(f'{name} is {value}; expected {wanted}; correct the training file')
+            raise DatasetError(f'{name} is {value}; expected {wanted}; correct the {what} file')
 
 
-def read_settings(path: Path, kind: type[Any]) -> Any:
+def read_settings(path: Path, kind: type[Any], *, what: str = 'training') -> Any:
     """Read the values of a YAML of settings.
 
     Args:
         path: The file.
         kind: Dataclass whose fields it holds, for the message.
+        what: What the settings are of, for the message.
 
     Raises:
         DatasetError: If the file cannot be read.
@@ -133,46 +139,60 @@ def read_settings(path: Path, kind: type[Any]) -> Any:
         return yaml.safe_load(path.read_text(encoding='utf-8')) or {}
     except (OSError, yaml.YAMLError) as error:
         raise DatasetError(
-            f"cannot read training file '{path}' ({error}); expected YAML with the fields of "
+            f"cannot read {what} file '{path}' ({error}); expected YAML with the fields of "
             f'{kind.__name__}; check the path and the syntax'
         ) from error
 
 
-def build_settings(kind: type[Any], values: Any, *, prefix: str = '') -> Any:
+def build_settings(
+    kind: type[Any], values: Any, *, prefix: str = '', what: str = 'training'
+) -> Any:
     """Make a settings dataclass of a YAML mapping; every field of ``kind`` has a default.
+
+    Args:
+        kind: The dataclass.
+        values: The mapping.
+        prefix: Where it lies in the file, for messages; '' or ending in a point.
+        what: What the settings are of, for messages.
 
     Raises:
         DatasetError: If it is no mapping, a key is unknown or a value has the wrong type.
     """
     if not isinstance(values, dict):
         raise DatasetError(
-            f"training settings '{prefix or '(whole file)'}' are {values!r}; expected a mapping "
-            f'of field names to values; correct the training file'
+            f"{what} settings '{prefix or '(whole file)'}' are {values!r}; expected a mapping "
+            f'of field names to values; correct the {what} file'
         )
     defaults, built = kind(), {}
     for name, value in values.items():
-        _check_known(kind, name, prefix=prefix)
+        check_known(kind, name, prefix=prefix, what=what)
         default = getattr(defaults, name)
         if is_dataclass(default):
-            built[name] = build_settings(type(default), value, prefix=f'{prefix}{name}.')
+            built[name] = build_settings(
+                type(default), value, prefix=f'{prefix}{name}.', what=what
+            )
             continue
         built[name] = _to_tuple(value)
         if not _fits(built[name], default):
             raise DatasetError(
-                f"training setting '{prefix}{name}' is {value!r}; expected a value like "
+                f"{what} setting '{prefix}{name}' is {value!r}; expected a value like "
                 f'{default!r}; correct it (YAML reads 1e-3 as text: write 1.0e-3)'
             )
     return kind(**built)
 
 
-def _check_known(kind: type[Any], name: str, *, prefix: str) -> None:
+def check_known(kind: type[Any], name: str, *, prefix: str, what: str) -> None:
+    """Check that a dataclass has a field.
+
+    Raises:
+        DatasetError: If it has not; the message names the nearest one.
+    """
     known = [item.name for item in fields(kind)]
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean '{prefix}{near[0]}'?" if near else f'known: {", ".join(known)}'
         raise DatasetError(
-            f"unknown training setting '{prefix}{name}'; expected a field of "
-            f'{kind.__name__}; {hint}'
+            f"unknown {what} setting '{prefix}{name}'; expected a field of {kind.__name__}; {hint}"
         )
 
 

@@ -6,11 +6,24 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, TYPE_CHECKING
+
+from rgbt_perception.errors import ConfigError
 
 if TYPE_CHECKING:
     from rgbt_perception.bag_messages import BagTopics
     from rgbt_perception.config import PerceptionConfig
+
+
+class RenderSettings(Protocol):
+    """What of the settings of a run says which pairs are rendered."""
+
+    @property
+    def pool_pairs(self) -> int: ...  # noqa: D102
+    @property
+    def pool_scale(self) -> float: ...  # noqa: D102
+    @property
+    def pool_seed(self) -> int: ...  # noqa: D102
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +72,50 @@ def topics_from(args: argparse.Namespace) -> BagTopics:
 
     named = {'rgb': args.rgb_topic, 'thermal': args.thermal_topic}
     return BagTopics(**{key: topic for key, topic in named.items() if topic})
+
+
+def add_rendering_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of subcommands that render what they learn from."""
+    parser.add_argument(
+        '--on-the-fly',
+        action='store_true',
+        help='render every pair when it is needed; nothing of it stays in the folder of --pool',
+    )
+    parser.add_argument(
+        '--workers',
+        type=count,
+        metavar='N',
+        default=1,
+        help='cores that render; with --on-the-fly those of each process (0: its own)',
+    )
+
+
+def prepare_pool(args: argparse.Namespace, config: RenderSettings) -> None:
+    """Render what the pool lacks, or write down what will be rendered on the fly.
+
+    Raises:
+        ConfigError: If the options contradict each other.
+        DatasetError: If the folder holds something else.
+    """
+    from rgbt_models.train.pool import claim_stream, render_pool
+
+    if args.on_the_fly:
+        if getattr(args, 'render_only', False):
+            raise ConfigError(
+                '--render-only is given with --on-the-fly; expected one of them, for nothing is '
+                'rendered beforehand on the fly; leave one out'
+            )
+        claim_stream(
+            args.pool, seed=config.pool_seed, scale=config.pool_scale, num_workers=args.workers
+        )
+        return
+    render_pool(
+        args.pool,
+        num_pairs=config.pool_pairs,
+        seed=config.pool_seed,
+        scale=config.pool_scale,
+        num_workers=max(1, args.workers),
+    )
 
 
 def positive_float(text: str) -> float:

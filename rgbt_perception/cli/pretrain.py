@@ -12,6 +12,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from rgbt_perception.cli.options import add_rendering_options, prepare_pool
+
 SUMMARY = 'pretrain an encoder on pairs without labels'
 
 
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='whole parameters in every process, or a part in each',
     )
     parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint')
-    parser.add_argument('--workers', type=int, default=1, help='cores that render the pool')
+    add_rendering_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,20 +45,13 @@ def run(args: argparse.Namespace) -> int:
     from rgbt_models.pretrain.config import load_pretrain_config
     from rgbt_models.pretrain.run import pretrain
     from rgbt_models.train.loop import RunPlace
-    from rgbt_models.train.pool import render_pool
     from rgbt_perception.cli.run_progress import RunProgress
 
     config = load_pretrain_config(args.config)
     progress = RunProgress()
     if not progress.is_shown:
         logging.getLogger('rgbt_models').setLevel(logging.INFO)
-    render_pool(
-        args.pool,
-        num_pairs=config.pool_pairs,
-        seed=config.pool_seed,
-        scale=config.pool_scale,
-        num_workers=args.workers,
-    )
+    prepare_pool(args, config)
     with progress:
         pretrain(
             config,

@@ -1,47 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render synthetic data with exact ground truth.
+"""Render a scenario of the simulated world, with exact ground truth.
 
-drive    a bag: a street from day into night, RGB as JPEG, thermal as 16-bit PNG, with ground
-         truth; the thermal camera drops out for a while by day, later the RGB lens is covered
-dataset  a folder of single pairs with annotations.json (COCO) and label maps, for rgbt evaluate
+SCENARIO is a YAML file, a shipped scenario (day_drive, dusk_to_night, fog, crossover, car_park,
+thermal_dropout, city_mix), or one of
+  drive    dusk_to_night: a street from day into night; the thermal camera drops out for a while
+           by day, later the RGB lens is covered
+  dataset  single pairs of places of all kinds, always as a folder
+
+A bag has RGB as JPEG and thermal as 16-bit PNG; a data set is a folder with annotations.json
+(COCO) and label maps. Both go into rgbt evaluate. The same options give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from rgbt_perception.cli.options import count, positive_float
+from rgbt_perception.errors import ConfigError
 
-SUMMARY = 'render a synthetic drive (bag) or data set (folder)'
+SUMMARY = 'render a scenario of the simulated world as a bag or a data set'
+SINGLE_PAIRS = 'dataset'
+DRIVE = 'drive'
+NUM_PAIRS = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subcommand."""
-    kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
-    drive = kinds.add_parser('drive', help='a bag')
-    drive.add_argument('--duration', type=positive_float, default=24.0, metavar='S')
-    drive.add_argument('--rate', type=positive_float, default=5.0, metavar='HZ')
-    drive.add_argument('--no-failures', action='store_true', help='both cameras work all the time')
-    drive.add_argument(
+    parser.add_argument('scenario', metavar='SCENARIO', help='a name or a YAML file, see above')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to create')
+    parser.add_argument(
+        '--as', dest='form', choices=('bag', 'dataset'), help='what is written (default: bag)'
+    )
+    parser.add_argument('--seed', type=count, metavar='N', help='instead of that of the scenario')
+    parser.add_argument(
+        '--scale', type=positive_float, default=1.0, help='size of the images (default: 1)'
+    )
+    scenario = parser.add_argument_group('of scenarios')
+    scenario.add_argument('--duration', type=positive_float, metavar='S', help='another length')
+    scenario.add_argument(
+        '--rate', type=positive_float, metavar='HZ', help='another rate, of both cameras'
+    )
+    scenario.add_argument(
+        '--no-failures', action='store_true', help='both cameras work all the time'
+    )
+    scenario.add_argument(
         '--camera-info', action='store_true', help='also write the model of each camera'
     )
-    dataset = kinds.add_parser('dataset', help='a folder of pairs')
-    dataset.add_argument('--pairs', type=count, default=300, metavar='N', help='default: 300')
-    for parser_of_kind in (drive, dataset):
-        parser_of_kind.add_argument('--out', type=Path, required=True, metavar='DIR')
-        parser_of_kind.add_argument(
-            '--seed', type=count, default=0, metavar='N', help='default: 0'
-        )
-        parser_of_kind.add_argument(
-            '--scale', type=positive_float, default=1.0, help='size of the images (default: 1)'
-        )
+    pairs = parser.add_argument_group('of single pairs (dataset)')
+    pairs.add_argument('--pairs', type=count, metavar='N', help=f'how many (default: {NUM_PAIRS})')
+    pairs.add_argument('--condition', metavar='NAME', help='of all pairs: day, dusk, night, ...')
 
 
 def run(args: argparse.Namespace) -> int:
     """Render; return the exit status."""
+    is_single = args.scenario == SINGLE_PAIRS
+    _refuse_unused(args, is_single=is_single)
     try:
-        return _run_drive(args) if args.kind == 'drive' else _run_dataset(args)
+        return _run_dataset(args) if is_single else _run_scenario(args)
     except ImportError as error:
         from rgbt_perception.errors import BackendUnavailableError
 
@@ -50,35 +67,84 @@ def run(args: argparse.Namespace) -> int:
         ) from error
 
 
-def _run_drive(args: argparse.Namespace) -> int:
+def _refuse_unused(args: argparse.Namespace, *, is_single: bool) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ConfigError: If one is given.
+    """
+    of_scenarios = ('duration', 'rate', 'no_failures', 'camera_info')
+    unused = of_scenarios if is_single else ('pairs', 'condition')
+    given = [f'--{name.replace("_", "-")}' for name in unused if getattr(args, name)]
+    if args.form == 'dataset' and args.camera_info:
+        given.append('--camera-info (a data set always says it)')
+    if is_single and args.form == 'bag':
+        given.append('--as bag')
+    if given:
+        kind = 'single pairs (dataset)' if is_single else f"scenario '{args.scenario}'"
+        raise ConfigError(
+            f'{", ".join(given)} means nothing for {kind}; expected options of that kind; '
+            f'leave it out, or see rgbt simulate --help'
+        )
+
+
+def _run_scenario(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from rgbt_perception.simulation import DriveConfig, write_drive
+    from rgbt_models.synthetic import exposures
+    from rgbt_perception.simulation import (
+        load_scenario,
+        SAMPLE_DRIVE,
+        ScenarioChanges,
+        write_scenario_bag,
+        write_scenario_folder,
+    )
 
-    config = DriveConfig(
+    changes = ScenarioChanges(
         seed=args.seed,
         duration_s=args.duration,
         rate_hz=args.rate,
-        scale=args.scale,
-        has_camera_info=args.camera_info,
+        scale=None if args.scale == 1.0 else args.scale,
         has_failures=not args.no_failures,
+        has_camera_info=args.camera_info,
     )
-    instants = write_drive(config, args.out)
+    name = SAMPLE_DRIVE if args.scenario == DRIVE else args.scenario
+    scenario = load_scenario(name, changes)
+    images = exposures(scenario)
     console = Console(stderr=True)
-    for _ in track(instants, 'rendering', total=config.num_instants, console=console):
+    if args.form == 'dataset':
+        watch = partial(track, description='rendering', total=len(images), console=console)
+        write_scenario_folder(scenario, args.out, watch=watch)
+        print(f'{name} written to {args.out} as pairs')
+        return 0
+    steps = write_scenario_bag(scenario, args.out)
+    for _ in track(steps, 'rendering', total=len(images), console=console):
         pass
+    num_rgb = sum(camera == 'rgb' for _, camera, _ in images)
     size_mb = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
-    print(f'{config.num_instants} instants written to {args.out} ({size_mb:.1f} MB)')
+    print(f'{num_rgb} instants written to {args.out} ({size_mb:.1f} MB)')
     return 0
 
 
 def _run_dataset(args: argparse.Namespace) -> int:
-    from rgbt_models.synthetic import default_rig, write_dataset
+    from rgbt_models.synthetic import Condition, default_rig, write_dataset
 
+    names = [item.value for item in Condition]
+    if args.condition is not None and args.condition not in names:
+        raise ConfigError(
+            f"condition is '{args.condition}', expected one of {', '.join(names)}; choose one"
+        )
     rig = default_rig()
     if args.scale != 1.0:
         rig = rig.scaled(args.scale)
-    write_dataset(args.out, num_pairs=args.pairs, seed=args.seed, rig=rig)
-    print(f'{args.pairs} pairs written to {args.out}')
+    num_pairs = NUM_PAIRS if args.pairs is None else args.pairs
+    write_dataset(
+        args.out,
+        num_pairs=num_pairs,
+        seed=args.seed or 0,
+        rig=rig,
+        condition=None if args.condition is None else Condition(args.condition),
+    )
+    print(f'{num_pairs} pairs written to {args.out}')
     return 0

@@ -2,7 +2,8 @@
 """Render the training pool where it is missing, then train.
 
 A run is set by a YAML file; config/train/tiny.yaml is the recipe of the shipped model. The pool
-may also be rendered first with --render-only, on as many cores as there are. A run that was
+may also be rendered first with --render-only, on as many cores as there are, or not at all: with
+--on-the-fly every pair is rendered when it is needed and seen once. A run that was
 interrupted goes on from its newest checkpoint with --resume, on one CPU core to the same weights.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+
+from rgbt_perception.cli.options import add_rendering_options, prepare_pool
 
 SUMMARY = 'train a model on a pool of pairs, rendered or converted'
 
@@ -35,27 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='whole parameters in every process, or a part in each',
     )
     parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint')
-    parser.add_argument('--workers', type=int, default=1, help='cores that render the pool')
+    add_rendering_options(parser)
     parser.add_argument('--render-only', action='store_true', help='stop after rendering')
 
 
 def run(args: argparse.Namespace) -> int:
     """Render and train."""
     from rgbt_models.train.config import load_train_config
-    from rgbt_models.train.pool import render_pool
     from rgbt_perception.cli.run_progress import RunProgress
 
     config = load_train_config(args.config)
     progress = RunProgress()
     if not progress.is_shown:
         logging.getLogger('rgbt_models').setLevel(logging.INFO)
-    render_pool(
-        args.pool,
-        num_pairs=config.pool_pairs,
-        seed=config.pool_seed,
-        scale=config.pool_scale,
-        num_workers=args.workers,
-    )
+    prepare_pool(args, config)
     if args.render_only:
         return 0
     from rgbt_models.train.loop import RunPlace

@@ -20,6 +20,7 @@ from rgbt_models.build import ARCHITECTURES, load_model, RGBTModel
 from rgbt_models.card import INPUT_NAMES, load_card, OUTPUT_NAMES
 from rgbt_models.errors import WeightsError
 from rgbt_models.export import export_graph
+from rgbt_models.label_sets import PACKAGE_LABEL_SET
 from rgbt_models.publish import publish_run
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.vit import ViTEncoder
@@ -31,7 +32,10 @@ def made_model(**classes: int) -> RGBTModel:
     torch.manual_seed(0)
     encoder = ViTEncoder('vit_tiny_patch16_224', taps=(0,), stride=16)
     encoder.use_stacked_batch = False
-    classes = classes or {'num_detection_classes': 3, 'num_segmentation_classes': 8}
+    classes = classes or {
+        'num_detection_classes': len(PACKAGE_LABEL_SET.detection_classes),
+        'num_segmentation_classes': len(PACKAGE_LABEL_SET.segmentation_classes),
+    }
     return RGBTModel(encoder=encoder, channels=(16, 24, 32), **classes).eval()
 
 
@@ -98,7 +102,8 @@ def run_dir(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(publish, 'export_graph', write_graph)
     folder = tmp_path / 'run'
     folder.mkdir()
-    run = {'steps': 1, 'seconds': 1.0, 'config': asdict(TrainConfig(architecture='small'))}
+    config = asdict(TrainConfig(architecture='small'))
+    run = {'steps': 1, 'seconds': 1.0, 'config': config, **PACKAGE_LABEL_SET.to_json()}
     (folder / 'run.json').write_text(json.dumps(run))
     return folder
 

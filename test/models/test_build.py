@@ -3,7 +3,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from made_models import make_card, small_model
+from made_models import (
+    make_card,
+    NUM_DETECTION_CLASSES,
+    NUM_SEGMENTATION_CLASSES,
+    small_model,
+)
 import pytest
 import torch
 
@@ -41,9 +46,9 @@ def test_outputs_by_name_for_every_input_size(model, size_hw, batch):
     outputs = run(model, *images(h, w, batch=batch), [[1.0, 1.0]] * batch)
     points = (h // 4) * (w // 4) + (h // 8) * (w // 8) + (h // 16) * (w // 16)
     assert {name: tuple(value.shape) for name, value in outputs.items()} == {
-        'class_logits': (batch, points, 3),
+        'class_logits': (batch, points, NUM_DETECTION_CLASSES),
         'boxes_xyxy': (batch, points, 4),
-        'segmentation_logits': (batch, 8, h // 4, w // 4),
+        'segmentation_logits': (batch, NUM_SEGMENTATION_CLASSES, h // 4, w // 4),
         'share_map': (batch, 1, h // 16, w // 16),
         'rgb_shares': (batch, 3),
         'entropies': (batch, 2),

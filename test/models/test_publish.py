@@ -12,7 +12,7 @@ from rgbt_models.build import ARCHITECTURES
 from rgbt_models.calibrate import CalibrationFit
 from rgbt_models.card import load_card, MdiCalibration, verify_file
 from rgbt_models.errors import DatasetError, WeightsError
-from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
+from rgbt_models.label_sets import DETECTION_CLASSES, PACKAGE_LABEL_SET, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.publish import publish_run, record_metrics
 from rgbt_models.train.config import TrainConfig
@@ -43,7 +43,7 @@ def run_dir(tmp_path, monkeypatch):
     path = tmp_path / 'run'
     path.mkdir()
     save_weights(small_model(seed=2), path / 'weights.safetensors')
-    run = {'steps': 12, 'seconds': 3.5, 'config': asdict(CONFIG)}
+    run = {'steps': 12, 'seconds': 3.5, 'config': asdict(CONFIG), **PACKAGE_LABEL_SET.to_json()}
     (path / 'run.json').write_text(json.dumps(run))
     return path
 

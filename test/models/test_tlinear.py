@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic.sensors import count_thermal
+from rgbt_models.synthetic import count_thermal, ThermalSensor
 from rgbt_models.tlinear import celsius_from_counts
 
 
@@ -21,7 +21,6 @@ def test_counts_are_hundredths_or_tenths_of_a_kelvin(counts, counts_per_k, celsi
 
 def test_the_simulated_camera_is_read_back_to_half_a_count():
     temperature_c = np.linspace(-40.0, 120.0, 600, dtype=np.float32).reshape(20, 30)
-    counts = count_thermal(
-        temperature_c, np.random.default_rng(0), netd_k=0.0, blur_px=0.0, pattern_k=0.0
-    )
+    quiet = ThermalSensor(netd_k=0.0, blur_px=0.0, column_k=0.0)
+    counts = count_thermal(temperature_c, np.random.default_rng(0), sensor=quiet)
     np.testing.assert_allclose(celsius_from_counts(counts), temperature_c, atol=0.0051)

@@ -19,7 +19,12 @@ from rgbt_perception.errors import ConfigError
 from rgbt_perception.evaluate import PipelinePool
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.replay import replay
-from rgbt_perception.simulation import DriveConfig, write_drive
+from rgbt_perception.simulation import (
+    load_scenario,
+    SAMPLE_DRIVE,
+    ScenarioChanges,
+    write_scenario_bag,
+)
 from rgbt_perception.sources import open_source
 from rgbt_perception.types import Modality, Pair
 
@@ -174,11 +179,11 @@ def test_a_pipeline_takes_pose_and_cameras_while_it_runs(tmp_path):
 
 
 def test_a_drive_may_carry_the_cameras_of_its_rig(tmp_path):
-    config = DriveConfig(duration_s=0.4, rate_hz=5.0, scale=0.1, has_failures=False)
+    changes = ScenarioChanges(duration_s=0.4, scale=0.1, has_failures=False)
     for has_camera_info in (True, False):
         out = tmp_path / str(has_camera_info)
-        for _ in write_drive(replace(config, has_camera_info=has_camera_info), out):
-            pass
+        changes = replace(changes, has_camera_info=has_camera_info)
+        list(write_scenario_bag(load_scenario(SAMPLE_DRIVE, changes), out))
     with BagReader(tmp_path / 'True') as reader:
         models = reader.camera_models()
         (_, first_ns, _), *_ = reader.messages('/rgb/camera_info')

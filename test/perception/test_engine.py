@@ -46,7 +46,7 @@ def build_batch(input_hw: tuple[int, int], available: tuple[float, float] = (1, 
 def test_onnx_engine_gives_the_named_outputs(card: ModelCard):
     batch = build_batch((64, 96), (1, 0))
     raw = open_engine(card, ONE_THREAD).run(batch)
-    assert raw.segmentation_logits.shape == (1, 8, 16, 24)
+    assert raw.segmentation_logits.shape == (1, 13, 16, 24)
     assert raw.segmentation_logits.argmax(1).tolist() == np.ones((1, 16, 24)).tolist()
     np.testing.assert_allclose(raw.rgb_shares, [[1, 1, 1]])
     np.testing.assert_allclose(raw.entropies, [[1, 0]])
@@ -204,7 +204,7 @@ def build_torch_card(folder: Path) -> ModelCard:
 
     torch.manual_seed(0)
     card = build_card(folder)
-    model = create_model('tiny', num_detection_classes=3, num_segmentation_classes=8)
+    model = create_model('tiny', num_detection_classes=7, num_segmentation_classes=13)
     save_weights(model, card.weights_path)
     return dataclasses.replace(card, weights_sha256=hash_file(card.weights_path))
 

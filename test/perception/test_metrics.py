@@ -206,3 +206,13 @@ def test_average_precision_counts_a_pair_as_often_as_it_is_drawn():
 def test_average_precision_without_boxes_to_find_is_none():
     empty = ImageMatches(scores=np.zeros(0), is_right=np.zeros(0, np.bool_), num_truth=0)
     assert average_precision([empty]) is None
+
+
+def test_what_a_model_without_the_class_takes_a_rider_for_is_neither_right_nor_wrong():
+    item = truth(('person', LEFT, False), ('rider', RIGHT, False), ('truck', RIGHT, False))
+    detections = found((0, LEFT, 0.5), (0, RIGHT, 0.9), (1, LEFT, 0.8), (1, RIGHT, 0.7))
+    without = scored((item, detections)).compute()
+    assert without.ap50 == {'person': pytest.approx(1.0), 'car': None}
+    with_class = scored((item, detections), names=('person', 'car', 'rider')).compute()
+    assert with_class.ap50['person'] == pytest.approx(0.5)  # the rider is a wrong person here
+    assert with_class.ap50['rider'] == 0.0

@@ -77,7 +77,7 @@ def test_label_map_tints_the_image(card: ModelCard):
     plain.pixels[:, 160:] = 110
     pair = Pair(rgb=plain, thermal=thermal_frame(size_hw=SIZE))
     pictures = [
-        draw_overlay(run(card, pair, boxes=[], class_id=class_id), card) for class_id in (4, 5)
+        draw_overlay(run(card, pair, boxes=[], class_id=class_id), card) for class_id in (4, 6)
     ]
     vegetation, person = (picture[50, 50].astype(int) for picture in pictures)
     assert vegetation[1] > vegetation[0]  # green
@@ -85,7 +85,7 @@ def test_label_map_tints_the_image(card: ModelCard):
 
 
 def test_class_ids_are_coloured_and_unlabeled_is_black(card: ModelCard):
-    colors = color_label_map(np.array([[0, 5], [255, 200]], np.uint8), card)
+    colors = color_label_map(np.array([[0, 6], [255, 200]], np.uint8), card)
     assert colors[0, 0].tolist() == list(CLASS_COLORS['sky'])
     assert colors[0, 1].tolist() == list(CLASS_COLORS['person'])
     assert not colors[1].any()

@@ -83,7 +83,7 @@ def test_suppressed_box_suppresses_no_other():
 
 def test_one_anchor_may_give_two_classes():
     raw = build_outputs(INPUT_HW)
-    raw.class_logits[0, 0] = (2.0, -20.0, 1.0)
+    raw.class_logits[0, 0, :3] = (2.0, -20.0, 1.0)
     detections = decode_detections(raw, LETTERBOX, SOURCE_HW, OutputConfig())
     np.testing.assert_array_equal(detections.class_ids, [0, 2])
 

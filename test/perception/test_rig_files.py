@@ -12,6 +12,10 @@ RIG_FILES = {
     'thermal_tlinear': {
         'thermal': {'reading': 'tlinear_10mk', 'normaliser': 'window', 'hot_spot_c': 90.0}
     },
+    'simulated': {
+        'thermal': {'reading': 'tlinear_10mk'},
+        'registration': {'method': 'extrinsics', 'surface': 'plane'},
+    },
     'thermal_counts_14bit': {
         'thermal': {'reading': 'counts', 'signal_bits': 14, 'normaliser': 'percentile'},
     },

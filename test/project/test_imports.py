@@ -79,6 +79,7 @@ ROS = {
     'sensor_msgs',
     'std_msgs',
     'std_srvs',
+    'tf2_msgs',
     'vision_msgs',
 }
 NETWORK_OR_UNSAFE = {

@@ -26,6 +26,7 @@ NOT_ON_PYPI = {
     'launch',
     'launch_ros',
     'message_filters',
+    'tf2_msgs',
     'vision_msgs',
 }
 EXTRAS = (

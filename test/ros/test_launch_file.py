@@ -47,6 +47,17 @@ ARGUMENTS = {
         'thermal_topic',
     },
     'demo': {'loop'},
+    'simulator': {
+        'scenario',
+        'duration_s',
+        'rate_hz',
+        'scale',
+        'loop',
+        'rig_file',
+        'namespace',
+        'rgb_topic',
+        'thermal_topic',
+    },
     'multi_rig': {'params_file', 'one_process'},
 }
 ALLOWED_IMPORTS = {'os', 'posixpath', 'launch', 'launch_ros'}

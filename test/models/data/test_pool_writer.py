@@ -47,11 +47,11 @@ def box(name, *, ignore=False):
 
 
 def test_classes_we_train_keep_their_box_and_others_are_ignored():
-    boxes = (box('Pedestrian'), box('Bus'), box('car', ignore=True))
+    boxes = (box('Pedestrian'), box('Tram'), box('Bus', ignore=True), box('Van'))
     sample = to_sample(pair(boxes=boxes), OURS, size_hw=(20, 40))
-    np.testing.assert_array_equal(sample.boxes_xyxy, [[2, 4, 10, 18]] * 3)
-    assert sample.class_ids.tolist() == [0, 0, 1]
-    assert sample.ignore.tolist() == [False, True, True]
+    np.testing.assert_array_equal(sample.boxes_xyxy, [[2, 4, 10, 18]] * 4)
+    assert sample.class_ids.tolist() == [0, 0, 5, 4]
+    assert sample.ignore.tolist() == [False, True, True, False]
 
 
 def test_a_pair_without_box_labels_is_unknown_everywhere():
@@ -64,7 +64,7 @@ def test_label_maps_are_renumbered_and_the_rest_is_unlabeled():
     label_map = np.zeros((10, 20), np.uint8)
     label_map[0], label_map[1], label_map[2] = 1, 2, 255
     sample = to_sample(pair(label_map=label_map), OURS, size_hw=(10, 20))
-    assert sample.label_map[:4, 0].tolist() == [0, 5, 255, 255]
+    assert sample.label_map[:4, 0].tolist() == [0, 6, 255, 255]
 
 
 def test_a_set_keeps_its_own_classes_and_ids():

@@ -4,7 +4,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic.labels import BICYCLE, CAR, find_objects, PERSON
+from rgbt_models.label_sets import DETECTION_CLASSES
+from rgbt_models.synthetic.labels import find_objects
+
+PERSON, RIDER, BICYCLE, MOTORBIKE, CAR, TRUCK, ANIMAL = range(len(DETECTION_CLASSES))
+
+
+def test_class_ids_are_those_of_the_label_set():
+    assert DETECTION_CLASSES[PERSON] == 'person'
+    assert DETECTION_CLASSES[CAR] == 'car'
+    assert DETECTION_CLASSES[ANIMAL] == 'animal'
 
 
 def one_object(class_id, *, height, width, size_hw=(60, 80)):
@@ -49,6 +58,14 @@ def test_empty_image_has_no_objects():
         (PERSON, 12, 16, False),
         (CAR, 48, 60, False),
         (CAR, 49, 60, True),
+        (RIDER, 12, 4, False),
+        (RIDER, 11, 4, True),
+        (MOTORBIKE, 8, 5, False),
+        (MOTORBIKE, 9, 4, True),
+        (TRUCK, 8, 8, False),
+        (TRUCK, 8, 7, True),
+        (ANIMAL, 8, 4, False),
+        (ANIMAL, 7, 4, True),
     ],
 )
 def test_smallest_and_largest_objects_that_count(class_id, height, width, ignore):

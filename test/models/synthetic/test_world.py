@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 import sys
 
 from made_scenes import AMBIENT_C, plain_environment, plane_and_wall, small_camera, WALL_X_M
@@ -8,11 +9,19 @@ import numpy as np
 import pytest
 
 from rgbt_models.synthetic import (
+    Condition,
+    contrast_of,
     default_rig,
+    Extra,
     Label,
+    random_rig,
     render_pair,
     render_view,
+    render_views,
+    RgbSensor,
     sample_scene,
+    Sensors,
+    ThermalSensor,
     ViewError,
 )
 from rgbt_models.synthetic.raycast import RayCaster, SimulationDependencyError
@@ -46,7 +55,7 @@ def test_wall_on_the_left_is_boxed_on_the_left():
     # y = 1 at x = 12 is 29.5 - 50 / 12 = 25.33: pixels 0..25. Top 3 m: 19.5 - 50 * 1.5 / 12 =
     # 13.25: from pixel 14. Foot: 25.75: to pixel 25.
     np.testing.assert_array_equal(objects.boxes_xyxy, [[0.0, 14.0, 26.0, 26.0]])
-    np.testing.assert_array_equal(objects.class_ids, [1])
+    np.testing.assert_array_equal(objects.class_ids, [Label.CAR - Label.PERSON])
     assert not objects.ignore[0]
 
 
@@ -115,7 +124,9 @@ def test_pair_has_the_sizes_and_types_of_its_cameras():
     assert (pair.thermal_raw.shape, pair.thermal_raw.dtype) == ((128, 160), np.uint16)
     assert pair.rgb_view.temperature_c is None
     assert pair.thermal_view.radiance is None
-    everything = small_pair(3, all_quantities=True)
+    assert pair.rgb_view.amodal is None
+    assert pair.contrast is None
+    everything = small_pair(3, extras=Extra.ALL_QUANTITIES)
     assert everything.rgb_view.temperature_c.shape == (120, 160)
     assert everything.thermal_view.radiance.shape == (128, 160, 3)
 
@@ -127,14 +138,104 @@ def test_views_are_float32():
     assert pair.thermal_view.temperature_c.dtype == np.float32
 
 
-@pytest.mark.parametrize('night', [False, True])
-def test_night_can_be_forced_and_does_not_move_anything(night):
-    pair = small_pair(11, night=night)
-    assert pair.is_night == night
-    other = small_pair(11, night=not night)
-    np.testing.assert_array_equal(
-        pair.rgb_view.instance_map >= 0, other.rgb_view.instance_map >= 0
+def test_condition_can_be_asked_for_and_does_not_move_anything():
+    pairs = {condition: small_pair(11, condition=condition) for condition in Condition}
+    assert all(pair.condition is condition for condition, pair in pairs.items())
+    assert pairs[Condition.NIGHT].is_night
+    assert not pairs[Condition.DAY].is_night
+    is_object = pairs[Condition.DAY].rgb_view.instance_map >= 0
+    for pair in pairs.values():
+        # People are dressed for the temperature: outlines differ a little.
+        assert np.mean((pair.rgb_view.instance_map >= 0) != is_object) < 0.01
+
+
+def test_drawn_condition_is_written_down():
+    pair = small_pair(11)
+    again = small_pair(11, condition=pair.condition)
+    np.testing.assert_array_equal(pair.rgb_view.depth_m, again.rgb_view.depth_m)
+    assert isinstance(pair.condition, Condition)
+
+
+def test_sensors_change_the_images_and_nothing_else():
+    sensors = Sensors(
+        rgb=RgbSensor(white_balance=(0.5, 1.0, 1.0)),
+        thermal=ThermalSensor(bits=14, counts_per_k=40.0, zero_c_counts=3000.0),
+        rgb_noise=0.02,
     )
+    clean, other = small_pair(5), small_pair(5, sensors=sensors)
+    np.testing.assert_array_equal(clean.rgb_view.radiance, other.rgb_view.radiance)
+    assert other.rgb[..., 0].mean() < 0.9 * clean.rgb[..., 0].mean()
+    assert (other.rgb_sensor, other.thermal_sensor) == (sensors.rgb, sensors.thermal)
+    temperature = (other.thermal_raw.astype(np.float64) - 3000.0) / 40.0
+    assert np.abs(temperature - (clean.thermal_raw / 100.0 - 273.15)).mean() < 0.1
+    assert other.exposure.noise == 0.02
+
+
+def test_sensors_are_drawn_from_the_seed():
+    one, two, other = (small_pair(seed, sensors=None) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(one.rgb, two.rgb)
+    np.testing.assert_array_equal(one.thermal_raw, two.thermal_raw)
+    assert one.rgb_sensor == two.rgb_sensor
+    assert one.thermal_sensor != other.thermal_sensor
+
+
+def test_rain_falls_through_a_clean_camera_too():
+    pairs = [small_pair(seed, condition=Condition.RAIN) for seed in range(6)]
+    assert all(pair.rgb_sensor.rain == pair.environment.rain for pair in pairs)
+    assert max(pair.rgb_sensor.rain for pair in pairs) > 0.2
+    assert small_pair(1, condition=Condition.DAY).rgb_sensor == RgbSensor()
+
+
+def test_views_through_a_lens_have_the_truth_of_the_lens():
+    camera = replace(small_camera(), distortion=(-0.2, 0.02, 0.0, 0.0))
+    view = render_view(plane_and_wall().at(), camera)
+    # The wall's upper edge at its right end, y = 1, z = 3.
+    corner = camera.project(np.array([[WALL_X_M, 1.0, 3.0 - HEIGHT_M]]))[0]
+    right, top = view.objects.boxes_xyxy[0, 2], view.objects.boxes_xyxy[0, 1]
+    assert right == np.floor(corner[0] + 0.5) + 1 or right == np.ceil(corner[0])
+    assert abs(top - (corner[1] + 0.5)) <= 1.0
+    wall = view.instance_map == 0
+    np.testing.assert_allclose(view.depth_m[wall], WALL_X_M, rtol=1e-4)
+
+
+def test_contrast_follows_the_light():
+    """By night thermal sees more than RGB, at the hours of crossover less than at others."""
+    noisy = Sensors(rgb_noise=0.01)
+
+    def mean_advantage(condition):
+        pairs = [
+            small_pair(seed, condition=condition, sensors=noisy, extras=Extra.CONTRAST)
+            for seed in range(6)
+        ]
+        return np.mean([pair.contrast.contrast_advantage for pair in pairs])
+
+    night, crossover = mean_advantage(Condition.NIGHT), mean_advantage(Condition.CROSSOVER)
+    assert night < -0.1
+    assert crossover > night + 0.1
+
+
+def test_contrast_follows_the_objects_of_the_rgb_view():
+    pair = small_pair(2, extras=Extra.CONTRAST)
+    count = len(pair.rgb_view.objects.boxes_xyxy)
+    assert count > 0
+    assert pair.contrast.contrast_rgb.shape == (count,)
+    assert pair.contrast.contrast_thermal.shape == (count,)
+    unseen = ~np.isin(pair.rgb_view.objects.instance_ids, pair.thermal_view.objects.instance_ids)
+    assert (pair.contrast.contrast_thermal[unseen] == 0.0).all()
+
+
+def test_contrast_without_an_exposure_is_refused():
+    pair = replace(small_pair(2), exposure=None)
+    with pytest.raises(ViewError, match='has no exposure; expected the one of its RGB image'):
+        contrast_of(pair)
+
+
+def test_random_rigs_render_with_and_without_lens():
+    for seed in range(8):
+        rig = random_rig(np.random.default_rng(seed)).scaled(0.125)
+        rgb_view, thermal_view = render_views(plane_and_wall().at(), rig)
+        assert rgb_view.label_map.shape == (rig.rgb.height, rig.rgb.width)
+        assert thermal_view.label_map.shape == (rig.thermal.height, rig.thermal.width)
 
 
 def test_boxes_enclose_their_visible_pixels_tightly():
@@ -166,7 +267,7 @@ def test_labels_and_instances_agree():
 def test_people_are_warmer_than_their_surroundings_at_night_in_median():
     differences = []
     for seed in range(12):
-        view = small_pair(seed, night=True).thermal_view
+        view = small_pair(seed, condition=Condition.NIGHT).thermal_view
         is_person = view.label_map == Label.PERSON
         is_street = (view.label_map > Label.SKY) & (view.label_map < Label.PERSON)
         if is_person.sum() > 30:

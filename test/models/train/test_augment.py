@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from made_models import COLD, HOT, painted_sample, PERSON_LABEL, UNLABELED
+from made_models import COLD, HOT, painted_sample, PERSON_LABEL
 import numpy as np
 import pytest
 
+from rgbt_models.label_sets import UNLABELED
 from rgbt_models.train.augment import (
     augment,
     AugmentConfig,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 
-from made_models import random_painted_samples, small_model
+from made_models import NUM_SEGMENTATION_CLASSES, random_painted_samples, small_model
 import numpy as np
 import onnx
 import pytest
@@ -18,7 +18,7 @@ from rgbt_models.train.batches import collate
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import compute_losses
 
-WEIGHTS = torch.ones(8)
+WEIGHTS = torch.ones(NUM_SEGMENTATION_CLASSES)
 BOTH = torch.ones(2, 2)
 
 

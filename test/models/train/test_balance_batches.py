@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from made_models import random_painted_samples, small_model
+from made_models import NUM_SEGMENTATION_CLASSES, random_painted_samples, small_model
 import pytest
 import torch
 
@@ -30,7 +30,9 @@ def amounts_after(*batches):
         balancer.begin_batch(0.05)
         torch.manual_seed(9)  # the encoder shifts its positions at random in training
         outputs = model(batch.rgb, batch.thermal, available)
-        losses = compute_losses(outputs, batch.targets, batch.label_maps, torch.ones(8))
+        losses = compute_losses(
+            outputs, batch.targets, batch.label_maps, torch.ones(NUM_SEGMENTATION_CLASSES)
+        )
         (factor * losses.total).backward()
         balancer.end_batch()
     balancer.end_step()

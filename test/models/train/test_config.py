@@ -130,7 +130,7 @@ def test_the_recipes_of_the_repository_load():
 
 
 def test_every_class_of_the_package_has_a_weight_in_the_loss():
-    assert len(SEGMENTATION_WEIGHTS) == len(SEGMENTATION_CLASSES) == 8
+    assert len(SEGMENTATION_WEIGHTS) == len(SEGMENTATION_CLASSES) == 13
 
 
 @pytest.mark.parametrize(

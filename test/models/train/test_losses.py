@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from made_models import box_targets, small_model
+from made_models import box_targets, NUM_SEGMENTATION_CLASSES, small_model
 import pytest
 import torch
 
@@ -273,8 +273,8 @@ def test_losses_of_the_whole_network_reach_every_weight():
     torch.manual_seed(1)
     outputs = model(torch.randn(2, 3, 64, 96), torch.randn(2, 3, 64, 96), torch.ones(2, 2))
     targets = [box_targets((20.0, 10.0, 60.0, 50.0)), box_targets()]
-    labels = torch.randint(0, 8, (2, 64, 96), dtype=torch.uint8)
-    losses = compute_losses(outputs, targets, labels, torch.ones(8))
+    labels = torch.randint(0, NUM_SEGMENTATION_CLASSES, (2, 64, 96), dtype=torch.uint8)
+    losses = compute_losses(outputs, targets, labels, torch.ones(NUM_SEGMENTATION_CLASSES))
     losses.total.backward()
     lacking = [name for name, p in model.named_parameters() if p.grad is None]
     assert not lacking

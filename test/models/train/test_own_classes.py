@@ -153,20 +153,20 @@ def test_weights_are_ours_for_our_classes_and_ones_for_others():
     config = replace(CONFIG, segmentation_weights=(1.0, 2.0, 3.0))
     assert segmentation_weights(config, ONLY_MAPS) == (1.0, 2.0, 3.0)
     with pytest.raises(
-        DatasetError, match=r'has 3 values; expected 8, one per class of the pool \(sky, road'
+        DatasetError, match=r'has 3 values; expected 13, one per class of the pool \(sky, road'
     ):
         segmentation_weights(config, PACKAGE_LABEL_SET)
 
 
 def test_salient_are_the_classes_that_are_named():
     assert CONFIG.salient_classes == DETECTION_CLASSES
-    assert salient_ids(CONFIG, PACKAGE_LABEL_SET) == (5, 6, 7)
+    assert salient_ids(CONFIG, PACKAGE_LABEL_SET) == tuple(range(6, 13))
     named = replace(CONFIG, salient_classes=('curve', 'car'))
     assert salient_ids(named, ONLY_MAPS) == (2, 1)
     masks = LabelSet(detection_classes=(), segmentation_classes=MASK_CLASSES)
     assert salient_ids(CONFIG, masks) == (1,)
     with pytest.raises(
-        DatasetError, match=r'salient_classes is person, car, bicycle; .*pool: background, car, cu'
+        DatasetError, match=r'salient_classes is person, rider, .*pool: background, car, cu'
     ):
         salient_ids(CONFIG, ONLY_MAPS)
 

@@ -61,7 +61,9 @@ def test_every_trained_parameter_gets_a_gradient_and_no_other(task):
     model = build_task_model(config).train()
     batch = collate(random_painted_samples(2, seed=1), config)
     outputs = model(batch.rgb, batch.thermal, torch.ones(2, 2))
-    terms = find_task(task).loss(outputs, batch, torch.ones(8))
+    terms = find_task(task).loss(
+        outputs, batch, torch.ones(len(PACKAGE_LABEL_SET.segmentation_classes))
+    )
     assert set(terms.parts) == PARTS[task]
     terms.total.backward()
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -120,7 +122,9 @@ def test_checkpointing_with_drop_path_gives_the_same_gradients():
         model = build_task_model(config).train()
         torch.manual_seed(1)
         outputs = model(batch.rgb, batch.thermal, torch.ones(2, 2))
-        find_task('both').loss(outputs, batch, torch.ones(8)).total.backward()
+        find_task('both').loss(
+            outputs, batch, torch.ones(len(PACKAGE_LABEL_SET.segmentation_classes))
+        ).total.backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     assert list(gradients[0]) == list(gradients[1])
     for name, gradient in gradients[0].items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.board_images import true_homography
-from rgbt_models.synthetic import default_rig, render_pair
+from rgbt_models.synthetic import Condition, default_rig, render_pair, Sensors
 from rgbt_perception.calibration.image_pairs import ImagePair
 from rgbt_perception.calibration.scene import (
     calibrate_scene,
@@ -26,7 +26,8 @@ def street():
     rig = default_rig()
     pairs, depths = [], []
     for index in range(8):
-        pair = render_pair(9000 + index, rig, night=index >= 5, rgb_noise=0.01)
+        condition = Condition.NIGHT if index >= 5 else Condition.DAY
+        pair = render_pair(9000 + index, rig, condition=condition, sensors=Sensors(rgb_noise=0.01))
         pairs.append(ImagePair(name=f'{index}', rgb=pair.rgb, thermal=pair.thermal_raw))
         depth = pair.rgb_view.depth_m
         depths.append(depth[np.isfinite(depth)])

@@ -12,6 +12,7 @@ import pytest
 
 from rgbt_models import matcher as matcher_module
 from rgbt_models.build import ARCHITECTURES
+from rgbt_models.label_sets import PACKAGE_LABEL_SET
 from rgbt_models.match_geometry import PointMatches
 from rgbt_models.train.pool import CONVERTED_KEY, POOL_FILE
 from rgbt_perception.calibration_file import load_calibration
@@ -34,7 +35,9 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, 'made', lambda **_: small_model().train())
     pool = tmp_path / 'pool'
     write_shard(pool, 'shard_0', random_painted_samples(4, seed=2))
-    (pool / POOL_FILE).write_text(json.dumps({CONVERTED_KEY: 'made'}))
+    (pool / POOL_FILE).write_text(
+        json.dumps({CONVERTED_KEY: 'made', **PACKAGE_LABEL_SET.to_json()})
+    )
 
     def train(task):
         config, run = tmp_path / f'{task}.yaml', tmp_path / task

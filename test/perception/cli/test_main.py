@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+import re
 import sys
 
 from fakes import build_onnx_card
@@ -146,6 +148,40 @@ def test_simulate_writes_a_drive_and_a_data_set(tmp_path, capsys):
     assert (out / 'rig.param.yaml').is_file()
     assert main(['simulate', 'dataset', '--pairs', '1', *small, str(tmp_path / 'set')]) == 0
     assert (tmp_path / 'set/annotations.json').is_file()
+
+
+def test_simulate_writes_any_scenario_as_a_bag_or_as_pairs(tmp_path, capsys):
+    scenario = tmp_path / 'mine.yaml'
+    scenario.write_text('layout: path\nduration_s: 0.4\nrig: {scale: 0.1}\n', encoding='utf-8')
+    assert main(['simulate', str(scenario), '--out', str(tmp_path / 'bag')]) == 0
+    assert '2 instants written' in capsys.readouterr().out
+    small = ['--duration', '0.4', '--scale', '0.1', '--as', 'dataset', '--out']
+    assert main(['simulate', 'crossover', *small, str(tmp_path / 'set')]) == 0
+    assert len(list((tmp_path / 'set/rgb').iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['fgo'], "there is no scenario 'fgo'; .*did you mean 'fog'"),
+        (['fog', '--pairs', '3'], "--pairs means nothing for scenario 'fog'"),
+        (['dataset', '--rate', '3'], '--rate means nothing for single pairs'),
+        (['dataset', '--as', 'bag'], '--as bag means nothing for single pairs'),
+        (['fog', '--as', 'dataset', '--camera-info'], '--camera-info .* means nothing'),
+        (['dataset', '--condition', 'snow'], "condition is 'snow', expected one of day, dusk"),
+    ],
+)
+def test_simulate_refuses_what_it_would_not_use(arguments, sentence, tmp_path, capsys):
+    assert main(['simulate', *arguments, '--out', str(tmp_path / 'out')]) == 2
+    assert re.search(sentence, capsys.readouterr().err)
+
+
+def test_the_help_of_simulate_names_the_shipped_scenarios(capsys):
+    with pytest.raises(SystemExit):
+        main(['simulate', '--help'])
+    text = capsys.readouterr().out
+    for path in (Path(__file__).parents[3] / 'config/scenarios').glob('*.yaml'):
+        assert path.stem in text
 
 
 def test_missing_world_names_the_command_that_installs_it(tmp_path, monkeypatch, capsys):

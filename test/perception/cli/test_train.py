@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from rgbt_models.build import ARCHITECTURES
+from rgbt_models.label_sets import PACKAGE_LABEL_SET
 from rgbt_models.train.pool import CONVERTED_KEY, POOL_FILE
 from rgbt_models.train.run_log import StepReport
 from rgbt_perception.cli.main import main
@@ -44,7 +45,9 @@ def pool(tmp_path, monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, 'made', lambda **_: small_model().train())
     folder = tmp_path / 'pool'
     write_shard(folder, 'shard_0', random_painted_samples(6, seed=2))
-    (folder / POOL_FILE).write_text(json.dumps({CONVERTED_KEY: 'made'}))
+    (folder / POOL_FILE).write_text(
+        json.dumps({CONVERTED_KEY: 'made', **PACKAGE_LABEL_SET.to_json()})
+    )
     return folder
 
 
