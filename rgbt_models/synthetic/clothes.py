@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rgbt_models.synthetic.parts import Painter, Slot
 
 _VEST_COLOURS = ((0.62, 0.75, 0.06), (0.8, 0.28, 0.03))  # fluorescent yellow and orange
-_COLD_CLAD_SHARE = 0.28
+_COLD_CLAD_SHARE = 0.1
 
 
 class Outer(Enum):
@@ -73,6 +73,7 @@ class _Weather:
     coat: float
     gloves: float
     hood: float
+    thinness: float  # times what clothes show of the body, 0.6 in hard frost
 
     @classmethod
     def of(cls, ambient_c: float) -> _Weather:
@@ -83,14 +84,16 @@ class _Weather:
             coat=0.4 * (1.0 - warmth),
             gloves=0.5 * (1.0 - warmth) ** 2,
             hood=0.18 * (1.0 - warmth),
+            thinness=1.0 - 0.4 * min(max((18.0 - ambient_c) / 22.0, 0.0), 1.0),
         )
 
 
 def sample_clothes(rng: np.random.Generator, slot: Slot, *, has_helmet: bool = False) -> Clothes:
     """Draw the clothes of a person for the weather.
 
-    Clothes lie between air and body. Some coats are so thick, or so recently brought out of a cool
-    room, that they show the air's temperature: such people are colder than a sunlit wall.
+    Clothes lie between air and body; in frost they are thick and show less of it. Some coats are
+    so thick, or so recently brought out of a cool room, that they show the air's temperature: such
+    people are colder than a sunlit wall.
 
     Args:
         rng: Source of randomness.
@@ -98,11 +101,12 @@ def sample_clothes(rng: np.random.Generator, slot: Slot, *, has_helmet: bool = F
         has_helmet: Wear a helmet; False = whatever is drawn.
     """
     weather = _Weather.of(slot.ambient_c)
-    tailor = slot.painter(solar=0.35, texture_rgb=0.1, texture_k=0.6)
+    tailor = slot.painter(solar=0.55, texture_rgb=0.1, texture_k=0.6)
     is_cold_clad = rng.random() < _COLD_CLAD_SHARE
-    share = rng.uniform(0.0, 0.15) if is_cold_clad else rng.uniform(0.08, 0.75)
+    share = rng.uniform(0.07, 0.2) if is_cold_clad else rng.uniform(0.18, 0.46)
+    share *= weather.thinness
     is_dark_clad = is_cold_clad and rng.random() < 0.5
-    lower_share = float(np.clip(share + rng.uniform(-0.15, 0.15), 0.03, 0.85))
+    lower_share = float(np.clip(share + rng.uniform(-0.12, 0.12), 0.05, 0.8))
     is_dark = is_dark_clad or rng.random() < 0.65
     tone = rng.uniform(0.12, 0.75)
     skin_share = rng.uniform(0.75, 1.0)

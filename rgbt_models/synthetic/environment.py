@@ -132,6 +132,11 @@ def _sample_cover(rng: np.random.Generator) -> float:
     return 1.0 if rng.random() < 0.3 else rng.uniform(0.0, 0.9) ** 2
 
 
+def _sample_haze(rng: np.random.Generator) -> float:
+    """Draw haze by day: hardly seen within 300 m, one time in ten at 60 m."""
+    return rng.uniform(0.001, 0.006) if rng.random() < 0.1 else rng.uniform(0.0, 0.0012)
+
+
 def _sample_headlight(rng: np.random.Generator) -> float:
     return rng.uniform(0.0, 1.0) if rng.random() < 0.7 else 0.0
 
@@ -145,26 +150,27 @@ def _under_sun(
     sun_strength = light.sun_strength * rng.uniform(0.6, 1.0)
     is_sunny = sun_strength > 0.15
     warmth = sun_strength if elevation_rad > 0.15 else max(sun_strength, 0.3 * (1.0 - cover))
-    heating_k = warmth * rng.uniform(6.0, 30.0)
+    heating_k = warmth * rng.uniform(5.0, 26.0)
     # In the morning the ground lags behind sheet metal, in the afternoon it has stored the sun.
     ground_k = rng.uniform(-3.0, 3.0)
     if is_sunny:
         lag_k = rng.uniform(0.0, 0.6) * heating_k
-        ground_k = ground_k - lag_k if is_morning else rng.uniform(-1.0, 8.0)
+        ground_k = ground_k - lag_k if is_morning else rng.uniform(-1.0, 6.0)
     away = _mix(rng.uniform(22.0, 48.0), rng.uniform(3.0, 14.0), cover)
     low = min(max(1.0 - elevation_rad / 0.3, 0.0), 1.0)
+    blue = 1.0 - 0.3 * (1.0 - cover) * (1.0 - low)  # a blue sky is no brighter than a sunlit road
     return Environment(
         sun_direction=direction_to(rng.uniform(0.0, 2.0 * math.pi), max(elevation_rad, 0.02)),
         sun_strength=sun_strength,
         sun_colour=light.sun_colour,
-        sky_light=light.sky_light * np.float32(rng.uniform(0.6, 1.0)) + floor,
+        sky_light=light.sky_light * np.float32(rng.uniform(0.6, 1.0) * blue) + floor,
         sky_light_slope=1.0,
-        sky_radiance=light.sky_radiance * np.float32(rng.uniform(0.7, 1.5)),
+        sky_radiance=light.sky_radiance * np.float32(rng.uniform(0.7, 1.5) * blue),
         sky_zenith_loss=light.sky_zenith_loss,
         sky_glow=light.sky_glow * np.float32(rng.uniform(0.3, 1.3)),
         cloud_contrast=rng.uniform(0.02, 0.1),
         cloud_cover=cover if cover < 1.0 else 0.0,
-        haze_per_m=rng.uniform(0.0, 0.008),
+        haze_per_m=_sample_haze(rng),
         lights=light.lights,
         ego_headlight=_sample_headlight(rng),
         ambient_c=rng.uniform(-3.0, 34.0) - 3.0 * is_morning,
@@ -196,7 +202,7 @@ def sample_dusk(rng: np.random.Generator) -> Environment:
 
 
 def sample_night(rng: np.random.Generator) -> Environment:
-    """Draw a night: -5..27 C, from nearly black to lit streets.
+    """Draw a night: -5..25 C, from nearly black to lit streets.
 
     In one of four the evening's warmth is still in walls, roads and shadows.
     """
@@ -214,9 +220,9 @@ def sample_night(rng: np.random.Generator) -> Environment:
         haze_per_m=0.0,
         lights=1.0,
         ego_headlight=_sample_headlight(rng),
-        ambient_c=rng.uniform(-5.0, 27.0),
+        ambient_c=rng.uniform(-5.0, 25.0),
         solar_heating_k=rng.uniform(0.5, 4.0) if is_evening else 0.0,
-        ground_offset_k=rng.uniform(0.0, 6.0) if is_evening else rng.uniform(-2.0, 3.0),
+        ground_offset_k=rng.uniform(0.0, 4.5) if is_evening else rng.uniform(-2.0, 3.0),
         sky_depression_k=away,
         cloud_k=rng.uniform(0.0, 3.0),
         sky_reflection_k=away * rng.uniform(0.0, 0.14),

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from rgbt_models.synthetic.scene import Snapshot
 
 _SKY_RANGE_M = 200.0
-_WIND_ON_CLOTHES = 0.6  # share of the body's warmth that wind takes from thick clothes
+_WIND_ON_CLOTHES = 0.4  # share of the body's warmth that wind takes from thick clothes
 _WIND_ON_SUN = 0.5
 _WET_TEXTURE = 0.7  # share of its texture that wet ground loses
 _DARK_METAL = 1.8  # times its share of the sun's heat: what black sheet metal takes
 _CLOUD_WARMTH = 0.7  # share of the sky's coldness that a cloud hides
-_WALL_SKY = 0.25  # a wall loses this share of what a roof loses to the sky
+_LEAST_SKY_K = 3.0  # even the warmest clouds are this much colder than the air
+_CLOUD_EDGE = 0.8  # softer than in visible light
+_CLOUD_FADE = 3.0  # per sine of the elevation
+_WALL_SKY = 0.1  # a wall loses this share of what a roof loses to the sky
 
 
 def material_temperature(snapshot: Snapshot) -> FloatArray:
@@ -117,9 +120,9 @@ def _solar_heating(snapshot: Snapshot, surface: Surface) -> FloatArray:
 def _sky_cooling(snapshot: Snapshot, surface: Surface) -> FloatArray:
     """Return the cooling of what faces the sky: sheet metal and roofs most, roads least."""
     environment, table = snapshot.environment, snapshot.scene.materials
-    share = np.where(table.is_glossy > 0.0, np.float32(1.0), table.sky_cooling)
+    share = table.sky_cooling * np.clip(1.0 - 0.8 * table.ground_share, 0.0, 1.0)
+    share = np.where(table.is_glossy > 0.0, np.float32(1.0), share)
     share = share * np.clip(1.0 - table.body_share, 0.0, 1.0)
-    share = share * np.clip(1.0 - 0.8 * table.ground_share, 0.0, 1.0)
     share = (share * np.float32(environment.sky_cooling_k)).astype(np.float32)
     upward = np.float32(1.0 - _WALL_SKY) * np.maximum(surface.normal[2], np.float32(0.0))
     upward += np.float32(_WALL_SKY)
@@ -144,13 +147,18 @@ def _add_mirrored_heat(
 
 def _sky_temperature(snapshot: Snapshot, direction: FloatArray) -> FloatArray:
     environment = snapshot.environment
-    elevation = np.clip(np.clip(direction[2], 0.0, 1.0) * 2.0 + 0.25, 0.0, 1.0)
-    noise = sky_noise(snapshot, direction)
+    level = np.clip(direction[2], 0.0, 1.0)
+    colder = np.minimum(level * 2.0 + 0.25, np.float32(1.0))
+    noise = sky_noise(snapshot, direction, is_smooth=True)
     if environment.cloud_cover > 0.0:
-        hidden = cloud_cover(environment.cloud_cover, noise)
-        elevation *= 1.0 - np.float32(_CLOUD_WARMTH) * hidden
-    temperature = environment.ambient_c - np.float32(environment.sky_depression_k) * elevation
-    return np.asarray(temperature + np.float32(environment.cloud_k) * noise, np.float32)
+        hidden = cloud_cover(environment.cloud_cover, noise, edge=_CLOUD_EDGE)
+        colder *= 1.0 - np.float32(_CLOUD_WARMTH) * hidden
+    colder *= np.float32(environment.sky_depression_k)
+    # Seen through more air, clouds at the horizon differ less.
+    fade = np.minimum(level * np.float32(_CLOUD_FADE), np.float32(1.0))
+    colder -= np.float32(environment.cloud_k) * noise * fade
+    np.maximum(colder, np.float32(_LEAST_SKY_K), out=colder)
+    return np.asarray(environment.ambient_c - colder, np.float32)
 
 
 def _through_air(snapshot: Snapshot, surface: Surface, temperature: FloatArray) -> FloatArray:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rgbt_models.synthetic.lamps import add_halos, add_lamp_light, smoke_light
-from rgbt_models.synthetic.materials import Label, Pattern
+from rgbt_models.synthetic.materials import FIRST_OBJECT_LABEL, Label, Pattern
 from rgbt_models.synthetic.sky import sky_radiance
 from rgbt_models.synthetic.surface import find_windows, fresnel, Surface
+from rgbt_models.synthetic.textures import Grain, sample_texture
 from rgbt_models.synthetic.weather import add_smoke, haze_transmission
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ _WET_DARKENING = 0.5
 _GLINT = 6.0
 _GLINT_SHARPNESS = 250.0
 _LARGEST_RADIANCE = 20.0
+_GRAIN_TEXELS_PER_M = 16.0
+_GRAIN_FADE_M = 22.0  # where half of it is left
+_GRAIN, _LEAVES, _GRAIN_OF_OBJECTS = 1.5, 2.2, 0.4  # per texture_rgb
+_LEAF_SCALE = 0.55  # the size of grains in that of leaves
 
 
 def shade_surface(
@@ -64,6 +69,7 @@ def _albedo_and_emission(snapshot: Snapshot, surface: Surface) -> tuple[FloatArr
     noise += np.float32(0.5) * surface.coarse
     noise *= (table.texture_rgb * np.float32(appearance.albedo_contrast)).take(material)
     noise += 1.0
+    noise *= _grain(snapshot, surface)
     np.clip(noise, 0.1, 2.8, out=noise)
     base = table.albedo.take(material, axis=1)
     albedo = base * noise
@@ -93,6 +99,27 @@ def _albedo_and_emission(snapshot: Snapshot, surface: Surface) -> tuple[FloatArr
     if len(windows.index) and environment.sky_radiance.any():
         emission = emission + _mirrored_in_panes(snapshot, surface, windows.index, windows.cell)
     return albedo, emission
+
+
+def _grain(snapshot: Snapshot, surface: Surface) -> FloatArray:
+    """Return the light and dark of grains 3 and 25 cm wide, of leaves 6 and 45, shape (n,).
+
+    Its mean is 1, and it fades where a pixel holds many grains. Gloss has none, clothes little.
+    """
+    table, texture = snapshot.scene.materials, snapshot.scene.appearance.fine_texture
+    is_leafy = table.label == Label.VEGETATION
+    strength = np.where(is_leafy, np.float32(_LEAVES), np.float32(_GRAIN)) * table.texture_rgb
+    strength[table.label >= FIRST_OBJECT_LABEL] *= np.float32(_GRAIN_OF_OBJECTS)
+    strength[table.is_glossy > 0.0] = 0.0
+    coarseness = np.where(is_leafy, np.float32(_LEAF_SCALE), np.float32(1.0))
+    scale = coarseness.take(surface.material)
+    grain = sample_texture(
+        texture, surface.u * scale, surface.v * scale, _GRAIN_TEXELS_PER_M, grain=Grain.FINE
+    )
+    away = scale * surface.range_m * np.float32(1.0 / _GRAIN_FADE_M)
+    grain *= strength.take(surface.material) / (1.0 + away * away)
+    grain += 1.0
+    return np.asarray(grain)
 
 
 def _mirrored_in_panes(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rgbt_models.synthetic.textures import sample_texture
+from rgbt_models.synthetic.textures import Grain, sample_texture
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import FloatArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LAYER_BEND = 0.22  # keeps the layer from running to infinity at the horizon
 _TEXELS_PER_LAYER = 45.0  # per unit of distance / height of the layer
-_CLOUD_EDGE = 2.5  # how sharp clouds are, per standard deviation of their texture
+_CLOUD_EDGE = 2.5
 _CLOUD_LIGHT = 0.6  # radiance of a cloud in full sun
 _GLOW_SHARPNESS = 3.0
 _AUREOLE = 0.25
@@ -23,26 +23,30 @@ _AUREOLE_SHARPNESS = 40.0
 _LEAST_SUN = 0.02
 
 
-def sky_noise(snapshot: Snapshot, direction: FloatArray) -> FloatArray:
+def sky_noise(snapshot: Snapshot, direction: FloatArray, *, is_smooth: bool = False) -> FloatArray:
     """Return cloud texture for directions (3, n), shape (n,).
 
-    The texture lies on a layer overhead, so clouds become flat and dense at the horizon.
+    The texture lies on a layer overhead, so clouds become flat and dense at the horizon. A smooth
+    one has the same clouds without their fine structure.
     """
     away = 1.0 / (np.maximum(direction[2], np.float32(0.0)) + np.float32(_LAYER_BEND))
     u, v = direction[0] * away, direction[1] * away
-    return sample_texture(snapshot.scene.appearance.cloud_texture, u, v, _TEXELS_PER_LAYER)
+    texture = snapshot.scene.appearance.cloud_texture
+    grain = Grain.SMOOTH if is_smooth else Grain.FRACTAL
+    return sample_texture(texture, u, v, _TEXELS_PER_LAYER, grain=grain)
 
 
-def cloud_cover(cover: float, noise: FloatArray) -> FloatArray:
+def cloud_cover(cover: float, noise: FloatArray, *, edge: float = _CLOUD_EDGE) -> FloatArray:
     """Return how far clouds hide the sky, 0..1, soft at their edges.
 
     Args:
         cover: Share of the sky, 0..1.
         noise: From ``sky_noise``, zero mean and unit variance.
+        edge: How sharp clouds are, per standard deviation of the noise.
     """
     # The texture is nearly normal: mean + spread * (2 share - 1) sits near the right quantile.
     threshold = np.float32(1.4 * (1.0 - 2.0 * cover))
-    return np.asarray(np.clip(0.5 + np.float32(_CLOUD_EDGE) * (noise - threshold), 0.0, 1.0))
+    return np.asarray(np.clip(0.5 + np.float32(edge) * (noise - threshold), 0.0, 1.0))
 
 
 def sky_radiance(snapshot: Snapshot, direction: FloatArray) -> FloatArray:

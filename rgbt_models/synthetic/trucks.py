@@ -97,7 +97,7 @@ def build_lorry(
         is_running: Engine, tyres and exhaust are warm, lights on at night.
     """
     paint = sample_paint(rng, slot, is_running=is_running)
-    soak = rng.uniform(0.0, 0.9) if rng.random() < 0.6 else 0.0
+    soak = rng.uniform(0.2, 1.2) if rng.random() < 0.6 else 0.0
     painter = slot.painter(solar=0.7, soak=soak, texture_rgb=0.05)
     size, parts = _sample_lorry(rng), PartList()
     half, front = size.width / 2, size.length / 2
@@ -179,7 +179,7 @@ def _add_load(
     half, deck, top = size.width / 2, size.deck, size.load_height
     room = _Room(back, front, half, deck, top)
     long, middle = room.long, room.middle
-    offset_k = rng.uniform(-5.0, 2.0)
+    offset_k = rng.uniform(-1.5, 2.0)
     skin = painter(sample_body_colour(rng), offset_k=offset_k, is_glossy=rng.random() < 0.4)
     if kind in (LoadKind.BOX, LoadKind.CONTAINER):
         parts.add(box((long, 2 * half, top - deck), (middle, 0.0, (top + deck) / 2)), skin)

@@ -23,6 +23,7 @@ Colour = tuple[float, float, float]
 
 _COOLANT_C = 75.0  # what a thermostat keeps; hoods show a share of it
 _CABIN_C = 21.0
+_ROAD_IN_SIDES = 0.4  # share of the road's warmth that a body takes on
 _BLACK: Colour = (0.025, 0.025, 0.025)
 _GREYS = (0.02, 0.06, 0.15, 0.3, 0.55, 0.75)
 
@@ -70,22 +71,23 @@ def sample_paint(rng: np.random.Generator, slot: Slot, *, is_running: bool) -> P
     """Draw how a vehicle looks and how warm its parts are.
 
     Running: the engine shows through hood and grille, tyres and brakes are warm, exhaust and
-    underbody hot. Parked: as cold as the air or colder, since metal mirrors the sky, or hot all
-    over from standing in the sun. One in six parked ones has just come in.
+    underbody hot. Parked: near the air's temperature and, since sides face the road, the road's;
+    what faces the sky is colder. By day three of four are hot all over from standing in the sun.
+    One in six parked ones has just come in.
     """
     engine_k = max(_COOLANT_C - slot.ambient_c, 20.0)
     is_warm = is_running or rng.random() < 0.16
     heat = engine_k * rng.uniform(0.05, 0.4) if is_warm else rng.uniform(-1.0, 2.5)
-    paint_k = rng.uniform(-4.5, 1.5)
+    paint_k = rng.uniform(-0.8, 1.8)
     cabin_k = rng.uniform(0.0, 0.35) * (_CABIN_C - slot.ambient_c) if is_warm else 0.0
     colour = sample_body_colour(rng)
     # Standing in the sun warms the whole body, a dark one most.
-    darkness = 1.0 - min(sum(colour) / 2.0, 0.8)
-    soak = rng.uniform(0.25, 1.5) * darkness if rng.random() < 0.6 else 0.0
+    darkness = 1.0 - 0.25 * min(sum(colour), 2.0)
+    soak = rng.uniform(0.5, 1.9) * darkness if rng.random() < 0.78 else 0.0
     lit_from = rng.uniform(0.3, 0.7) if is_running else 2.0
     paint = slot.painter(soak=soak, texture_rgb=0.02, texture_k=0.3, light_threshold=lit_from)
     tyre_k = rng.uniform(2.0, 15.0) if is_warm else rng.uniform(-1.0, 2.0)
-    brake_k = rng.uniform(0.0, 30.0) if is_warm else rng.uniform(-3.0, 0.5)
+    brake_k = rng.uniform(0.0, 30.0) if is_warm else rng.uniform(-1.5, 1.0)
     trim_level = rng.uniform(0.02, 0.08)
     rim_level = rng.choice([0.05, 0.3, 0.45])
     ground = slot.add(
@@ -96,10 +98,15 @@ def sample_paint(rng: np.random.Generator, slot: Slot, *, is_running: bool) -> P
     )  # fmt: skip
     return Paint(
         ground=ground,
-        body=paint(colour, offset_k=paint_k, solar=0.8, is_glossy=True),
-        hood=paint(colour, offset_k=paint_k + 0.5 * heat, solar=0.8, is_glossy=True),
+        body=paint(
+            colour, offset_k=paint_k, ground_share=_ROAD_IN_SIDES, solar=0.8, is_glossy=True
+        ),
+        hood=paint(
+            colour, offset_k=paint_k + 0.5 * heat, ground_share=_ROAD_IN_SIDES, solar=0.8,
+            is_glossy=True,
+        ),
         glass=paint(
-            (0.03, 0.035, 0.04), offset_k=rng.uniform(-5.0, 1.5) + cabin_k, is_glossy=True,
+            (0.03, 0.035, 0.04), offset_k=rng.uniform(-2.0, 2.0) + cabin_k, is_glossy=True,
             soak=0.5 * soak,
         ),
         trim=paint((trim_level,) * 3, offset_k=rng.uniform(-2.0, 1.0), solar=0.7),

@@ -123,6 +123,14 @@ def test_day_has_no_lamps_and_night_no_sun():
     assert sum(one.sun_strength > 0.3 for one in drawn(Condition.DAY)) > 20
 
 
+def test_haze_of_nine_days_in_ten_is_not_seen_within_300_m():
+    haze = np.array([one.haze_per_m for one in drawn(Condition.DAY, count=300)])
+    assert (haze <= 0.006).all()
+    clear = np.mean(haze <= 0.0012)
+    # Three standard deviations of a binomial.
+    assert clear == pytest.approx(0.9, abs=3 * (0.09 / 300) ** 0.5)
+
+
 def test_at_dusk_lamps_come_on_and_the_light_lies_between_day_and_night():
     dusk = drawn(Condition.DUSK)
     assert min(one.lights for one in dusk) < 0.2

@@ -54,7 +54,7 @@ def test_wind_cools_coats_more_than_skin():
         material = Material(label=Label.PERSON, albedo=(0.1, 0.1, 0.1), body_share=share)
         return temperatures(material, wind=wind) - AMBIENT_C
 
-    assert warmth(0.3, 1.0) / warmth(0.3, 0.0) == pytest.approx(1.0 - 0.6 * 0.7, abs=1e-4)
+    assert warmth(0.3, 1.0) / warmth(0.3, 0.0) == pytest.approx(1.0 - 0.4 * 0.7, abs=1e-4)
     assert warmth(1.0, 1.0) == pytest.approx(warmth(1.0, 0.0), abs=1e-4)
 
 
@@ -117,8 +117,25 @@ def test_sheet_metal_under_a_clear_night_sky_is_colder_than_the_air_and_roads_ar
     assert heat(scene)[ROAD] == pytest.approx(AMBIENT_C - 8.0, abs=1e-3)
     road = heat(plane_and_wall(environment))[ROAD]
     assert road == pytest.approx(AMBIENT_C - 8.0 * 0.5 * 0.2, abs=1e-3)
-    # An upright wall loses a quarter of what a roof loses.
-    assert heat(scene)[WALL] == pytest.approx(AMBIENT_C + 7.0 - 8.0 * 0.5 * 0.25, abs=1e-3)
+    # An upright wall loses a tenth of what a roof loses.
+    assert heat(scene)[WALL] == pytest.approx(AMBIENT_C + 7.0 - 8.0 * 0.5 * 0.1, abs=1e-3)
+
+
+def test_what_paint_takes_on_from_the_road_does_not_keep_its_upper_side_warm():
+    environment = plain_environment(sky_cooling_k=8.0, ground_offset_k=5.0)
+    scene = with_material(plane_and_wall(environment), 0, is_glossy=1.0, ground_share=0.4)
+    assert heat(scene)[ROAD] == pytest.approx(AMBIENT_C + 0.4 * 5.0 - 8.0, abs=1e-3)
+
+
+def test_paint_mirrors_the_cold_sky_where_it_faces_up_and_not_at_its_sides():
+    scene = plane_and_wall(plain_environment(sky_reflection_k=6.0))
+    camera = small_camera()
+    down = -float(camera.rays()[ROAD[0] * 60 + ROAD[1], 2])
+    road = heat(with_material(scene, 0, is_glossy=1.0))[ROAD]
+    assert road == pytest.approx(AMBIENT_C + 2.0 - 6.0 * down, abs=1e-3)
+    below_the_horizon = (23, 3)
+    side = heat(with_material(scene, 1, is_glossy=1.0))[below_the_horizon]
+    assert side == pytest.approx(AMBIENT_C + 7.0, abs=1e-3)
 
 
 def test_bodies_do_not_cool_towards_the_sky():
@@ -156,6 +173,28 @@ def test_crossover_leaves_less_than_three_kelvin_between_person_and_street():
     assert np.median(contrasts[Condition.CROSSOVER]) < 1.0
     assert np.quantile(contrasts[Condition.CROSSOVER], 0.95) < 3.0
     assert np.median(contrasts[Condition.NIGHT]) > 5.0
+
+
+def sky_heat(**changes):
+    """Rows above the horizon, right of the wall, from the top to just above the horizon."""
+    return heat(plane_and_wall(plain_environment(**changes)))[:19, 40:]
+
+
+@pytest.mark.parametrize('depression_k', [0.0, 3.0, 40.0])
+def test_no_cloud_is_warmer_than_three_kelvin_below_the_air(depression_k):
+    sky = sky_heat(sky_depression_k=depression_k, cloud_cover=0.6, cloud_k=8.0)
+    assert sky.max() <= AMBIENT_C - 3.0 + 1e-4
+
+
+def test_clear_sky_has_the_temperature_of_its_elevation():
+    up = small_camera().rays().reshape(40, 60, 3)[:19, 40:, 2]
+    expected = AMBIENT_C - 40.0 * np.minimum(2.0 * up + 0.25, 1.0)
+    np.testing.assert_allclose(sky_heat(sky_depression_k=40.0), expected, atol=1e-3)
+
+
+def test_clouds_differ_less_in_temperature_towards_the_horizon():
+    difference = sky_heat(sky_depression_k=40.0, cloud_k=2.0) - sky_heat(sky_depression_k=40.0)
+    assert np.abs(difference[0]).max() > 4.0 * np.abs(difference[-1]).max() > 0.0
 
 
 def test_clouds_warm_the_sky():

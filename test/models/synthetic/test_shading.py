@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from made_scenes import plain_environment, plane_and_wall, small_camera
 import numpy as np
+import pytest
 
 from rgbt_models.synthetic import render_view
 from rgbt_models.synthetic.environment import direction_to
@@ -52,6 +53,38 @@ def test_sun_has_the_colour_of_its_height():
     light = radiance_of(render_view(plane_and_wall(environment).at(), small_camera()))
     expected = 0.2 * (SKY_LIGHT + 0.6 * colour * np.sin(0.5))
     np.testing.assert_allclose(light[38, 50], expected, rtol=1e-4)
+
+
+def textured(**changes):
+    scene = plane_and_wall()
+    columns = {name: np.array(values, np.float32) for name, values in changes.items()}
+    return replace(scene, materials=replace(scene.materials, **columns))
+
+
+def grain_of(scene):
+    surface, light = shaded(scene)
+    plain = scene.materials.albedo.take(surface.material, axis=1) * SKY_LIGHT[:, None]
+    ratio = (light / plain)[0]
+    ratio /= 1.0 + scene.materials.texture_rgb.take(surface.material) * (
+        0.6 * surface.fine + 0.5 * surface.coarse
+    )
+    return surface, ratio - 1.0
+
+
+def test_near_ground_has_grain_with_half_of_its_strength_at_22_m():
+    surface, grain = grain_of(textured(texture_rgb=[0.1, 0.0]))
+    near = surface.is_hit & (surface.material == 0) & (surface.range_m < 5.0)
+    far = surface.is_hit & (surface.material == 0) & (np.abs(surface.range_m - 22.0) < 6.0)
+    expected = np.mean(0.15 / (1.0 + (surface.range_m[near] / 22.0) ** 2))
+    assert grain[near].std() == pytest.approx(expected, rel=0.15)
+    assert grain[far].std() == pytest.approx(0.5 * 0.15, rel=0.35)
+    assert abs(grain[near].mean()) < 0.03
+
+
+def test_gloss_has_no_grain():
+    surface, grain = grain_of(textured(texture_rgb=[0.0, 0.3], is_glossy=[0.0, 1.0]))
+    below = (surface.material == 1) & surface.is_hit & (surface.direction[2] < -0.01)
+    np.testing.assert_allclose(grain[below], 0.0, atol=1e-5)
 
 
 def test_dry_ground_mirrors_nothing():

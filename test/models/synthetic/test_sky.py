@@ -44,6 +44,12 @@ def test_clouds_cover_about_their_share_of_the_sky(cover):
     assert cloud_cover(0.0, np.array([1.0], np.float32))[0] == 0.0
 
 
+def test_softer_edges_of_clouds_change_more_slowly_about_the_same_middle():
+    noise = np.array([-0.1, 0.0, 0.1], np.float32)
+    np.testing.assert_allclose(cloud_cover(0.5, noise), [0.25, 0.5, 0.75], atol=1e-6)
+    np.testing.assert_allclose(cloud_cover(0.5, noise, edge=0.8), [0.42, 0.5, 0.58], atol=1e-6)
+
+
 def test_sunlit_clouds_are_brighter_than_a_blue_sky():
     direction = np.array([[0.8, 0.0, 0.6]] * 1, np.float32).T
     common = {'sun_strength': 1.0, 'sun_direction': direction_to(3.0, 0.8)}

@@ -110,6 +110,30 @@ def test_some_parked_cars_are_hot_all_over_in_the_sun_and_some_are_not():
     assert np.percentile(soak, 80) > 0.5
 
 
+def test_sides_of_parked_cars_are_as_warm_as_air_and_road_and_the_sun_heats_most_of_them():
+    bodies = []
+    for seed in range(100):
+        builder = build(population.add_car, seed, is_running=False)
+        rows = [row for row in builder.materials if row.is_glossy and row.solar == 0.8]
+        bodies.append(min(rows, key=lambda row: row.offset_k))
+    offset_k = np.array([row.offset_k for row in bodies])
+    assert (np.abs(offset_k) < 2.5).all()
+    assert np.median(offset_k) > 0.0
+    assert {row.ground_share for row in bodies} == {0.4}
+    hot = np.mean([row.soak > 0.4 for row in bodies])
+    assert 0.5 < hot < 0.85
+
+
+def test_white_paint_takes_half_of_the_heat_that_black_paint_takes():
+    soak = {}
+    for seed in range(300):
+        builder = build(population.add_car, seed, is_running=False)
+        row = next(row for row in builder.materials if row.is_glossy and row.solar == 0.8)
+        if row.soak > 0.0:
+            soak.setdefault(sum(row.albedo) > 1.2, []).append(row.soak)
+    assert 0.5 < np.mean(soak[True]) / np.mean(soak[False]) < 0.85
+
+
 def test_running_vehicles_carry_one_beam_ahead_and_parked_ones_none():
     for add in (population.add_car, population.add_truck, population.add_bus):
         parked, running = (build(add, 1, is_running=flag) for flag in (False, True))

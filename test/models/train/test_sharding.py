@@ -28,6 +28,8 @@ from rgbt_models.train.sharding import own_part, split_like, whole
 from rgbt_models.train.supervised import SupervisedLearner
 from rgbt_models.weights import load_weights
 
+# float32 sums in another order: of two steps, and of four, where running statistics add theirs.
+ROUNDING, ADDED_ROUNDING = 1e-6, 2e-6
 TEST_DIR = Path(train_peer.__file__).parent
 DEADLINE_S = 300.0
 CPU = torch.device('cpu')
@@ -64,15 +66,16 @@ def largest_difference(one: Path, other: Path, *, of: tuple[str, ...] = ('',)) -
 
 
 @pytest.mark.parametrize(
-    ('step', 'parts'),
+    ('step', 'parts', 'rounding'),
     [
-        (2, ('model.', 'average.', 'optimiser.')),  # moments of AdamW: the gradients are equal
-        (4, ('model.', 'average.')),
+        # Moments of AdamW: the gradients are equal.
+        (2, ('model.', 'average.', 'optimiser.'), ROUNDING),
+        (4, ('model.', 'average.'), ADDED_ROUNDING),
     ],
 )
-def test_checkpoints_are_whole_and_equal_to_those_of_whole_parameters(runs, step, parts):
+def test_checkpoints_are_whole_and_equal_to_those_of_whole_parameters(runs, step, parts, rounding):
     name = f'checkpoint_{step:09d}/tensors.safetensors'
-    assert largest_difference(runs / 'ddp' / name, runs / 'fsdp' / name, of=parts) < 1e-6
+    assert largest_difference(runs / 'ddp' / name, runs / 'fsdp' / name, of=parts) < rounding
     tensors = load_file(runs / 'fsdp' / name)
     shapes = {name: value.shape for name, value in small_model().state_dict().items()}
     for part in ('model', 'average'):
@@ -82,7 +85,7 @@ def test_checkpoints_are_whole_and_equal_to_those_of_whole_parameters(runs, step
 
 def test_the_averaged_weights_are_whole_and_have_moved(runs):
     path = runs / 'fsdp' / 'weights.safetensors'
-    assert largest_difference(runs / 'ddp' / 'weights.safetensors', path) < 1e-6
+    assert largest_difference(runs / 'ddp' / 'weights.safetensors', path) < ADDED_ROUNDING
     model, start = small_model(), small_model().state_dict()
     load_weights(model, path)
     moved = [n for n, value in model.state_dict().items() if not torch.equal(value, start[n])]

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the published dominance with what each camera really sees.
+
+    python -m bench.dominance_truth --card CARD [--pairs N] [--kaist DIR] [--write-page]
+
+The truth of a rendered pair is its contrast advantage: how much better the objects stand out
+against their surroundings in RGB than in thermal, -1..1 (docs/synthetic.md). Spearman's rank
+correlation with it is measured for every tier: 0 is ``mdi`` as the node publishes it by default,
+1 the KL divergence when a camera is dropped, 2 the Shapley value with pseudo-labels. Every pair is
+run by itself, without the filter over time.
+
+Then RGB is darkened in ten steps, on rendered pairs and on the real ones of --kaist: the index
+must fall.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+import math
+from pathlib import Path
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from bench.held_out import (
+    add_arguments,
+    add_held_out_arguments,
+    config_from,
+    in_order,
+    MIXED,
+    plan_from,
+    read_rows,
+    render_columns,
+    StillPool,
+)
+from bench.mdi_probe import by_tier, ProbeEngine, TIERS
+from bench.page import build_table, Cell, DEFAULT_MODEL_PAGE, write_section
+from bench.report import (
+    add_common_arguments,
+    Bound,
+    conditions,
+    describe_bounds,
+    number,
+    print_bounds,
+    write_results,
+)
+from rgbt_models.card import load_card, ModelCard
+from rgbt_perception.config import PerceptionConfig, RegistrationConfig
+from rgbt_perception.datasets import load_dataset
+from rgbt_perception.degradations import Degradation, degrade
+from rgbt_perception.engine import Engine, open_engine
+from rgbt_perception.mdi_study import spearman
+from rgbt_perception.sources import with_registration
+from rgbt_perception.types import Pair
+
+Curves = NDArray[np.float64]
+
+LEAST = {'tier_0': 0.7, 'tier_1': 0.8}
+TITLES = {
+    'tier_0': 'published mdi (tier 0)',
+    'tier_1': 'KL when a camera is dropped (tier 1)',
+    'tier_2': 'Shapley, pseudo-labels (tier 2)',
+}
+PAIRS = 40
+DARK_PAIRS = 16
+DARK_STEPS = 10
+DARKEST = 0.02  # part of the RGB signal that is left at the last step
+MAX_RISE = 0.02  # of one real pair, from one step to the next; noise of the darkened image
+BOOTSTRAP_DRAWS, BOOTSTRAP_SEED = 400, 0
+SECTION = 'dominance'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One rendered pair.
+
+    Attributes:
+        column: Condition.
+        advantage: True contrast advantage, -1..1, above 0 where RGB sees better.
+        tiers: Index by tier.
+    """
+
+    column: str
+    advantage: float
+    tiers: Mapping[str, float]
+
+
+class Prober:
+    """Runs single pairs through the product's pipeline and gives all tiers."""
+
+    def __init__(self, card: ModelCard, engine: Engine, config: PerceptionConfig) -> None:
+        """Take over the parts; the engine stays the caller's."""
+        self._engine = ProbeEngine(engine)
+        self._pool = StillPool(card=card, engine=self._engine, config=config)
+
+    def __call__(self, pair: Pair) -> Mapping[str, float]:
+        """Return the index of each tier, NaN where the pipeline publishes none."""
+        result = self._pool.pipeline_for(pair.reference.size_hw).run(pair)
+        probed = self._engine.probed
+        assert probed is not None
+        return by_tier(result.dominance.mdi, probed)
+
+
+def measure_column(
+    card: ModelCard, engine: Engine, config: PerceptionConfig, folder: Path
+) -> list[Measured]:
+    """Measure the pairs of a column."""
+    dataset = load_dataset(folder)
+    prober = Prober(card, engine, _settings(config, dataset.registration))
+    rows = read_rows(folder)
+    pairs = track(dataset.pairs(), folder.name, total=len(rows), console=Console(stderr=True))
+    return [
+        Measured(
+            column=str(row['condition']),
+            advantage=float(row['contrast_advantage']),
+            tiers=prober(item.pair),
+        )
+        for item, row in zip(pairs, rows, strict=True)
+    ]
+
+
+def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
+    """Return by tier the rank correlation with the truth, its bootstrap deviation, by condition.
+
+    A correlation is None where one side is constant or not a number.
+    """
+    truth = np.array([item.advantage for item in measured])
+    columns = in_order({item.column for item in measured})
+    draws = np.random.default_rng(BOOTSTRAP_SEED).integers(
+        len(measured), size=(BOOTSTRAP_DRAWS, len(measured))
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for tier in TIERS:
+        values = np.array([item.tiers[tier] for item in measured])
+        drawn = np.array([spearman(values[rows], truth[rows]) for rows in draws])
+        by_column = {}
+        for column in columns:
+            chosen = np.array([item.column == column for item in measured])
+            by_column[column] = {
+                'pairs': int(chosen.sum()),
+                'rho': _number(spearman(values[chosen], truth[chosen])),
+                'mean': _number(values[chosen].mean()),
+                'mean_advantage': _number(truth[chosen].mean()),
+            }
+        found[tier] = {
+            'rho': _number(spearman(values, truth)),
+            'standard_deviation': _number(np.std(drawn)),
+            'by_condition': by_column,
+        }
+    return found
+
+
+def darken(prober: Prober, pairs: Iterable[Pair]) -> dict[str, Curves]:
+    """Return by tier the index of every pair (rows) as RGB gets darker (columns, 0 = as it is).
+
+    The noise of a pair is the same at every step.
+    """
+    steps = [Degradation()]
+    steps += [
+        Degradation(kind='rgb_dark', amount=float(amount))
+        for amount in np.geomspace(1.0, DARKEST, DARK_STEPS + 1)[1:]
+    ]
+    curves: dict[str, list[list[float]]] = {tier: [] for tier in TIERS}
+    for index, pair in enumerate(pairs):
+        rows = [prober(degrade(pair, step, np.random.default_rng(index))) for step in steps]
+        for tier in TIERS:
+            curves[tier].append([row[tier] for row in rows])
+    return {tier: np.array(values) for tier, values in curves.items()}
+
+
+def describe_curves(curves: Mapping[str, Curves]) -> dict[str, Any]:
+    """Return by tier the mean curve, its largest rise, and the largest rise of each pair."""
+    return {
+        tier: {
+            'mean': [_number(value) for value in values.mean(axis=0)],
+            'largest_rise_of_mean': _number(np.diff(values.mean(axis=0)).max()),
+            'largest_rises': [_number(value) for value in np.diff(values, axis=1).max(axis=1)],
+        }
+        for tier, values in curves.items()
+    }
+
+
+def list_bounds(
+    correlations: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Mapping[str, Any]]
+) -> list[Bound]:
+    """Return the bounds: rank correlations, and that the index falls as RGB gets darker.
+
+    Args:
+        correlations: As of ``correlate``.
+        curves: As of ``describe_curves``, by name of the pairs.
+    """
+    bounds = [
+        Bound(
+            name=f'rank correlation with the contrast advantage, {TITLES[tier]}',
+            value=_or_nan(correlations[tier]['rho']),
+            at_least=least,
+        )
+        for tier, least in LEAST.items()
+    ]
+    for name, by_tiers in curves.items():
+        of_published = by_tiers['tier_0']
+        bounds.append(
+            Bound(
+                name=f'largest rise of the mean mdi as RGB darkens, {name}',
+                value=_or_nan(of_published['largest_rise_of_mean']),
+                at_most=0.0,
+            )
+        )
+        if name == 'KAIST':
+            bounds.append(
+                Bound(
+                    name='largest rise of mdi of one pair as RGB darkens, KAIST',
+                    value=float(np.max([_or_nan(rise) for rise in of_published['largest_rises']])),
+                    at_most=MAX_RISE,
+                )
+            )
+    return bounds
+
+
+def build_tables(
+    correlations: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return the tables as Markdown."""
+    columns = list(correlations['tier_0']['by_condition'])
+    rows: list[list[Cell]] = []
+    means: list[list[Cell]] = []
+    for tier, found in correlations.items():
+        of_columns = found['by_condition']
+        deviation = found['standard_deviation']
+        rows.append(
+            [TITLES[tier], found['rho'], deviation, *(of_columns[c]['rho'] for c in columns)]
+        )
+        means.append([TITLES[tier], *(of_columns[c]['mean'] for c in columns)])
+    of_columns = correlations['tier_0']['by_condition']
+    truth = ['contrast advantage (truth)', *(of_columns[c]['mean_advantage'] for c in columns)]
+    counted = [f'{column} ({of_columns[column]["pairs"]})' for column in columns]
+    parts = [
+        'Rank correlation with the contrast advantage; in brackets the number of pairs.',
+        build_table(['', 'all', 'bootstrap sd', *counted], rows),
+        'Mean by condition.',
+        build_table(['', *columns], [truth, *means]),
+    ]
+    for name, by_tiers in curves.items():
+        steps = [str(step) for step in range(DARK_STEPS + 1)]
+        parts.append(f'Mean index as RGB darkens step by step to {DARKEST:g}, {name}.')
+        parts.append(
+            build_table(
+                ['step', *steps], [[TITLES[tier], *by_tiers[tier]['mean']] for tier in TIERS]
+            )
+        )
+    return '\n\n'.join(parts)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Declare the arguments."""
+    parser = argparse.ArgumentParser(
+        prog='python -m bench.dominance_truth',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    add_held_out_arguments(parser)
+    parser.add_argument(
+        '--pairs',
+        type=number(int, at_least=3),
+        default=PAIRS,
+        help='of every condition (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--dark-pairs',
+        type=number(int, at_least=1),
+        default=DARK_PAIRS,
+        help='rendered pairs to darken (default: %(default)s)',
+    )
+    parser.add_argument('--kaist', type=Path, metavar='DIR', help='real pairs to darken')
+    add_common_arguments(parser)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render, measure, print and write; return the exit status, 1 when a bound is broken."""
+    args = build_parser().parse_args(arguments)
+    cv2.setNumThreads(args.threads)
+    plan, config = plan_from(args), config_from(args)
+    columns = [column for column in in_order(args.columns) if column != MIXED] or [MIXED]
+    folders = render_columns(plan, dict.fromkeys(columns, args.pairs), jobs=args.jobs)
+    card = load_card(config.model.card)
+    engine = open_engine(card, config.engine)
+    measured = [
+        item
+        for folder in folders.values()
+        for item in measure_column(card, engine, config, folder)
+    ]
+    correlations = correlate(measured)
+    sources = {'rendered': next(iter(folders.values()))}
+    if args.kaist is not None:
+        sources['KAIST'] = args.kaist
+    curves = {}
+    for name, folder in sources.items():
+        dataset = load_dataset(folder)
+        prober = Prober(card, engine, _settings(config, dataset.registration))
+        limit = args.dark_pairs if name == 'rendered' else None
+        pairs = (item.pair for item in islice(dataset.pairs(), limit))
+        curves[name] = describe_curves(darken(prober, pairs))
+    engine.close()
+    bounds = list_bounds(correlations, curves)
+    tables = build_tables(correlations, curves)
+    print(tables)
+    facts = conditions(card=card, **plan.describe(), pairs_by_condition=args.pairs)
+    if args.write_page:
+        intro = (
+            f'Card {card.name} {card.version}; world {facts["world_version"]}, scenes from seed '
+            f'{facts["seed"]} on.'
+        )
+        write_section(DEFAULT_MODEL_PAGE, SECTION, f'{intro}\n\n{tables}')
+    results = {
+        'conditions': facts,
+        'tiers': correlations,
+        'darkened': curves,
+        **describe_bounds(bounds),
+    }
+    return print_bounds(bounds, write_results('dominance_truth', results, args.out))
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _settings(config: PerceptionConfig, registration: RegistrationConfig) -> PerceptionConfig:
+    """Take over a data set's registration, without measuring how well it fits."""
+    config = with_registration(config, registration)
+    return replace(config, registration=replace(config.registration, score_every=0))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Index against truth on made numbers, and with an engine whose share follows the brightness."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from fakes import build_card, build_outputs, build_pair, FakeEngine
+from made_data import write_dataset
+import numpy as np
+import pytest
+
+from bench import dominance_truth
+from bench.dominance_truth import (
+    correlate,
+    DARK_STEPS,
+    darken,
+    describe_curves,
+    list_bounds,
+    main,
+    Measured,
+    Prober,
+)
+from bench.mdi_probe import ProbeEngine, TIERS
+from rgbt_perception.config import PerceptionConfig
+from rgbt_perception.pipeline import Pipeline
+from rgbt_perception.types import Pair
+
+BOX = (16.0, 8.0, 32.0, 40.0)
+
+
+def trusts_rgb(batch):
+    """Find a person that is seen in RGB only; the share follows the brightness of RGB."""
+    has_rgb = batch.available[0, 0] > 0
+    share = float(np.clip(0.5 + 0.05 * batch.rgb.mean(), 0.0, 1.0))
+    boxes = ((0, 0.9 if has_rgb else 0.05, BOX),)
+    return build_outputs(batch.rgb.shape[2:], boxes=boxes, rgb_share=share)
+
+
+@pytest.fixture
+def card(tmp_path):
+    return build_card(tmp_path / 'card')
+
+
+def measured(values, truths, columns=None):
+    columns = columns or ['day'] * len(values)
+    return [
+        Measured(column=column, advantage=truth, tiers=dict.fromkeys(TIERS, value))
+        for value, truth, column in zip(values, truths, columns, strict=True)
+    ]
+
+
+def test_the_order_of_pairs_counts_in_all_and_within_a_condition():
+    items = measured([0.1, 0.2, 0.9, 0.8], [1.0, 2.0, 4.0, 3.0])
+    found = correlate(items)['tier_0']
+    assert found['rho'] == pytest.approx(1.0)
+    columns = ['fog', 'day', 'day', 'fog']
+    items = measured([0.1, 0.2, 0.9, 0.8], [1.0, 4.0, 2.0, 3.0], columns)
+    found = correlate(items)['tier_1']
+    assert list(found['by_condition']) == ['day', 'fog']
+    assert found['by_condition']['day']['rho'] == pytest.approx(-1.0)
+    assert found['by_condition']['fog']['rho'] == pytest.approx(1.0)
+    assert found['by_condition']['fog']['mean'] == pytest.approx(0.45)
+    assert found['by_condition']['fog']['mean_advantage'] == pytest.approx(2.0)
+    # Ranks 1 2 4 3 against 1 4 2 3: 1 - 6 * (0 + 4 + 4 + 0) / (4 * 15).
+    assert found['rho'] == pytest.approx(0.2)
+
+
+def test_an_index_that_is_no_number_breaks_the_bounds():
+    found = correlate(measured([math.nan, 0.2, 0.3], [1.0, 2.0, 3.0]))
+    assert found['tier_0']['rho'] is None
+    assert json.dumps(found, allow_nan=False)
+    assert not any(bound.is_kept for bound in list_bounds(found, {}))
+
+
+def test_tier_1_and_2_tell_which_camera_is_missed(card):
+    engine = ProbeEngine(FakeEngine(trusts_rgb))
+    assert engine.probed is None
+    Pipeline(card=card, engine=engine, config=PerceptionConfig()).run(build_pair())
+    assert engine.probed.tier_1 == pytest.approx(1.0)  # without thermal nothing changes
+    assert engine.probed.tier_2 > 0.9
+
+
+def test_one_camera_is_all_there_is(card):
+    pair = build_pair()
+    fake = FakeEngine(trusts_rgb)
+    engine = ProbeEngine(fake)
+    pipeline = Pipeline(card=card, engine=engine, config=PerceptionConfig())
+    pipeline.run(Pair(rgb=None, thermal=pair.thermal))
+    assert (engine.probed.tier_1, engine.probed.tier_2) == (-1.0, -1.0)
+    pipeline.run(Pair(rgb=pair.rgb, thermal=None))
+    assert (engine.probed.tier_1, engine.probed.tier_2) == (1.0, 1.0)
+    assert len(fake.batches) == 2
+    engine.close()
+    assert not fake.is_closed
+
+
+def test_every_pair_gets_darker_in_ten_steps_and_the_index_falls(card):
+    prober = Prober(card, FakeEngine(trusts_rgb), PerceptionConfig())
+    curves = darken(prober, [build_pair(1_000_000_000), build_pair(2_000_000_000)])
+    assert curves['tier_0'].shape == (2, DARK_STEPS + 1)
+    assert (np.diff(curves['tier_0'][:, :7], axis=1) < 0.0).all()
+    assert (np.diff(curves['tier_0'], axis=1) <= 0.0).all()
+    assert curves['tier_0'][:, -1].tolist() == [-1.0, -1.0]  # too dark to be used at all
+    assert darken(prober, [build_pair(1_000_000_000)])['tier_0'][0].tolist() == (
+        curves['tier_0'][0].tolist()
+    )
+
+
+def test_a_rise_breaks_the_bound_of_the_mean_and_of_one_pair():
+    curves = {tier: np.array([[0.5, 0.4, 0.3], [0.2, 0.1, 0.4]]) for tier in TIERS}
+    found = {'KAIST': describe_curves(curves)}
+    assert found['KAIST']['tier_0']['largest_rises'] == [pytest.approx(-0.1), pytest.approx(0.3)]
+    bounds = list_bounds(correlate(measured([1, 2, 3], [1, 2, 3])), found)
+    assert [bound.is_kept for bound in bounds] == [True, True, False, False]
+    assert bounds[2].value == pytest.approx(0.1)
+    assert bounds[3].value == pytest.approx(0.3)
+
+
+def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
+    rows = [{'condition': 'fog', 'contrast_advantage': value} for value in (0.1, -0.3, 0.2)]
+    folder = write_dataset(tmp_path / 'fog')
+    monkeypatch.setattr(dominance_truth, 'render_columns', lambda *_, **__: {'fog': folder})
+    monkeypatch.setattr(dominance_truth, 'read_rows', lambda _: rows)
+    monkeypatch.setattr(dominance_truth, 'open_engine', lambda *_: FakeEngine(trusts_rgb))
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- begin dominance -->\n<!-- end dominance -->\n')
+    monkeypatch.setattr(dominance_truth, 'DEFAULT_MODEL_PAGE', page)
+    out = tmp_path / 'out'
+    arguments = ['--card', str(card.folder), '--columns', 'fog', '--out', str(out)]
+    main([*arguments, '--dark-pairs', '2', '--kaist', str(folder), '--write-page'])
+    found = json.loads((out / 'dominance_truth.json').read_text())
+    assert found['tiers']['tier_0']['by_condition']['fog']['pairs'] == 3
+    assert len(found['darkened']['rendered']['tier_0']['largest_rises']) == 2
+    assert len(found['darkened']['KAIST']['tier_1']['mean']) == DARK_STEPS + 1
+    assert 'largest rise of the mean mdi as RGB darkens, KAIST' in capsys.readouterr().out
+    assert '| contrast advantage (truth) | 0.000 |' in page.read_text()
