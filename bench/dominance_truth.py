@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare the published dominance with what each camera really sees.
 
-    python -m bench.dominance_truth --card CARD [--pairs N] [--kaist DIR] [--write-page]
+    python -m bench.dominance_truth --card CARD [--pairs N] [--scenarios S ...] [--kaist DIR]
 
 The truth of a rendered pair is its contrast advantage: how much better the objects stand out
 against their surroundings in RGB than in thermal, -1..1 (docs/synthetic.md). Spearman's rank
 correlation with it is measured for every tier: 0 is ``mdi`` as the node publishes it by default,
-1 the KL divergence when a camera is dropped, 2 the Shapley value with pseudo-labels. Every pair is
-run by itself, without the filter over time.
+1 the KL divergence when a camera is dropped, 2 the Shapley value with pseudo-labels. Single pairs
+are run each by itself, the sequences of --scenarios in order, with the filter over time.
 
 Then RGB is darkened in ten steps, on rendered pairs and on the real ones of --kaist: the index
 must fall.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 import math
 from pathlib import Path
@@ -27,8 +26,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from bench.held_out import (
     add_arguments,
@@ -37,11 +34,17 @@ from bench.held_out import (
     in_order,
     MIXED,
     plan_from,
-    read_rows,
     render_columns,
-    StillPool,
+    render_sequence_of,
 )
-from bench.mdi_probe import by_tier, ProbeEngine, TIERS
+from bench.mdi_probe import (
+    measure_column,
+    measure_sequence,
+    Measured,
+    Prober,
+    still_settings,
+    TIERS,
+)
 from bench.page import build_table, Cell, DEFAULT_MODEL_PAGE, write_section
 from bench.report import (
     add_common_arguments,
@@ -53,12 +56,11 @@ from bench.report import (
     write_results,
 )
 from rgbt_models.card import load_card, ModelCard
-from rgbt_perception.config import PerceptionConfig, RegistrationConfig
+from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.datasets import load_dataset
 from rgbt_perception.degradations import Degradation, degrade
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.mdi_study import spearman
-from rgbt_perception.sources import with_registration
 from rgbt_perception.types import Pair
 
 Curves = NDArray[np.float64]
@@ -70,6 +72,9 @@ TITLES = {
     'tier_2': 'Shapley, pseudo-labels (tier 2)',
 }
 PAIRS = 40
+SCENARIOS = ('dusk_to_night', 'city_mix', 'crossover', 'fog')
+RATE_HZ = 2.0
+SINGLE, SEQUENCES = 'single pairs', 'sequences'
 DARK_PAIRS = 16
 DARK_STEPS = 10
 DARKEST = 0.02  # part of the RGB signal that is left at the last step
@@ -78,62 +83,13 @@ BOOTSTRAP_DRAWS, BOOTSTRAP_SEED = 400, 0
 SECTION = 'dominance'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One rendered pair.
-
-    Attributes:
-        column: Condition.
-        advantage: True contrast advantage, -1..1, above 0 where RGB sees better.
-        tiers: Index by tier.
-    """
-
-    column: str
-    advantage: float
-    tiers: Mapping[str, float]
-
-
-class Prober:
-    """Runs single pairs through the product's pipeline and gives all tiers."""
-
-    def __init__(self, card: ModelCard, engine: Engine, config: PerceptionConfig) -> None:
-        """Take over the parts; the engine stays the caller's."""
-        self._engine = ProbeEngine(engine)
-        self._pool = StillPool(card=card, engine=self._engine, config=config)
-
-    def __call__(self, pair: Pair) -> Mapping[str, float]:
-        """Return the index of each tier, NaN where the pipeline publishes none."""
-        result = self._pool.pipeline_for(pair.reference.size_hw).run(pair)
-        probed = self._engine.probed
-        assert probed is not None
-        return by_tier(result.dominance.mdi, probed)
-
-
-def measure_column(
-    card: ModelCard, engine: Engine, config: PerceptionConfig, folder: Path
-) -> list[Measured]:
-    """Measure the pairs of a column."""
-    dataset = load_dataset(folder)
-    prober = Prober(card, engine, _settings(config, dataset.registration))
-    rows = read_rows(folder)
-    pairs = track(dataset.pairs(), folder.name, total=len(rows), console=Console(stderr=True))
-    return [
-        Measured(
-            column=str(row['condition']),
-            advantage=float(row['contrast_advantage']),
-            tiers=prober(item.pair),
-        )
-        for item, row in zip(pairs, rows, strict=True)
-    ]
-
-
 def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     """Return by tier the rank correlation with the truth, its bootstrap deviation, by condition.
 
     A correlation is None where one side is constant or not a number.
     """
     truth = np.array([item.advantage for item in measured])
-    columns = in_order({item.column for item in measured})
+    columns = list(dict.fromkeys(item.column for item in measured))
     draws = np.random.default_rng(BOOTSTRAP_SEED).integers(
         len(measured), size=(BOOTSTRAP_DRAWS, len(measured))
     )
@@ -194,15 +150,16 @@ def list_bounds(
     """Return the bounds: rank correlations, and that the index falls as RGB gets darker.
 
     Args:
-        correlations: As of ``correlate``.
+        correlations: As of ``correlate``, by name of the pairs.
         curves: As of ``describe_curves``, by name of the pairs.
     """
     bounds = [
         Bound(
-            name=f'rank correlation with the contrast advantage, {TITLES[tier]}',
-            value=_or_nan(correlations[tier]['rho']),
+            name=f'rank correlation with the contrast advantage, {name}, {TITLES[tier]}',
+            value=_or_nan(by_tiers[tier]['rho']),
             at_least=least,
         )
+        for name, by_tiers in correlations.items()
         for tier, least in LEAST.items()
     ]
     for name, by_tiers in curves.items():
@@ -228,7 +185,22 @@ def list_bounds(
 def build_tables(
     correlations: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Return the tables as Markdown."""
+    """Return the tables as Markdown; both arguments by name of the pairs."""
+    parts = [
+        part for name, found in correlations.items() for part in _correlation_tables(name, found)
+    ]
+    for name, by_tiers in curves.items():
+        steps = [str(step) for step in range(DARK_STEPS + 1)]
+        parts.append(f'Mean index as RGB darkens step by step to {DARKEST:g}, {name}.')
+        parts.append(
+            build_table(
+                ['step', *steps], [[TITLES[tier], *by_tiers[tier]['mean']] for tier in TIERS]
+            )
+        )
+    return '\n\n'.join(parts)
+
+
+def _correlation_tables(name: str, correlations: Mapping[str, Mapping[str, Any]]) -> list[str]:
     columns = list(correlations['tier_0']['by_condition'])
     rows: list[list[Cell]] = []
     means: list[list[Cell]] = []
@@ -242,21 +214,12 @@ def build_tables(
     of_columns = correlations['tier_0']['by_condition']
     truth = ['contrast advantage (truth)', *(of_columns[c]['mean_advantage'] for c in columns)]
     counted = [f'{column} ({of_columns[column]["pairs"]})' for column in columns]
-    parts = [
-        'Rank correlation with the contrast advantage; in brackets the number of pairs.',
+    return [
+        f'Rank correlation with the contrast advantage, {name}; in brackets the number of pairs.',
         build_table(['', 'all', 'bootstrap sd', *counted], rows),
-        'Mean by condition.',
+        f'Mean, {name}.',
         build_table(['', *columns], [truth, *means]),
     ]
-    for name, by_tiers in curves.items():
-        steps = [str(step) for step in range(DARK_STEPS + 1)]
-        parts.append(f'Mean index as RGB darkens step by step to {DARKEST:g}, {name}.')
-        parts.append(
-            build_table(
-                ['step', *steps], [[TITLES[tier], *by_tiers[tier]['mean']] for tier in TIERS]
-            )
-        )
-    return '\n\n'.join(parts)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -280,6 +243,19 @@ def build_parser() -> argparse.ArgumentParser:
         default=DARK_PAIRS,
         help='rendered pairs to darken (default: %(default)s)',
     )
+    parser.add_argument(
+        '--scenarios',
+        nargs='*',
+        default=list(SCENARIOS),
+        metavar='S',
+        help=f'sequences, names or YAML files (default: {" ".join(SCENARIOS)})',
+    )
+    parser.add_argument(
+        '--rate',
+        type=number(float, at_least=0.1),
+        default=RATE_HZ,
+        help='pairs of a sequence per second (default: %(default)s)',
+    )
     parser.add_argument('--kaist', type=Path, metavar='DIR', help='real pairs to darken')
     add_common_arguments(parser)
     return parser
@@ -294,22 +270,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = render_columns(plan, dict.fromkeys(columns, args.pairs), jobs=args.jobs)
     card = load_card(config.model.card)
     engine = open_engine(card, config.engine)
-    measured = [
+    single = [
         item
         for folder in folders.values()
         for item in measure_column(card, engine, config, folder)
     ]
-    correlations = correlate(measured)
-    sources = {'rendered': next(iter(folders.values()))}
-    if args.kaist is not None:
-        sources['KAIST'] = args.kaist
-    curves = {}
-    for name, folder in sources.items():
-        dataset = load_dataset(folder)
-        prober = Prober(card, engine, _settings(config, dataset.registration))
-        limit = args.dark_pairs if name == 'rendered' else None
-        pairs = (item.pair for item in islice(dataset.pairs(), limit))
-        curves[name] = describe_curves(darken(prober, pairs))
+    correlations = {SINGLE: correlate(single)}
+    if args.scenarios:
+        drives = [
+            item
+            for name in args.scenarios
+            for item in measure_sequence(
+                card, engine, config, render_sequence_of(plan, name, args.rate), args.rate
+            )
+        ]
+        correlations[SEQUENCES] = correlate(drives)
+    curves = _darken_all(card, engine, config, next(iter(folders.values())), args)
     engine.close()
     bounds = list_bounds(correlations, curves)
     tables = build_tables(correlations, curves)
@@ -330,18 +306,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return print_bounds(bounds, write_results('dominance_truth', results, args.out))
 
 
+def _darken_all(
+    card: ModelCard,
+    engine: Engine,
+    config: PerceptionConfig,
+    rendered: Path,
+    args: argparse.Namespace,
+) -> dict[str, dict[str, Any]]:
+    sources = {'rendered': rendered}
+    if args.kaist is not None:
+        sources['KAIST'] = args.kaist
+    curves = {}
+    for name, folder in sources.items():
+        dataset = load_dataset(folder)
+        prober = Prober(card, engine, still_settings(config, dataset.registration))
+        limit = args.dark_pairs if name == 'rendered' else None
+        pairs = (item.pair for item in islice(dataset.pairs(), limit))
+        curves[name] = describe_curves(darken(prober, pairs))
+    return curves
+
+
 def _number(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
 
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _settings(config: PerceptionConfig, registration: RegistrationConfig) -> PerceptionConfig:
-    """Take over a data set's registration, without measuring how well it fits."""
-    config = with_registration(config, registration)
-    return replace(config, registration=replace(config.registration, score_every=0))
 
 
 if __name__ == '__main__':

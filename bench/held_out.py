@@ -145,6 +145,43 @@ def render_column(plan: HeldOut, column: str, num_pairs: int) -> None:
     )
 
 
+def render_sequence_of(plan: HeldOut, scenario_name: str, rate_hz: float) -> Path:
+    """Render a scenario as a folder of pairs with the truth about the cameras, if not there yet.
+
+    Args:
+        plan: Where, and the seed; the cameras are those of the scenario.
+        scenario_name: A shipped one, or a YAML file.
+        rate_hz: Pairs per second.
+
+    Returns:
+        Its folder.
+    """
+    from rgbt_models.synthetic import (
+        build_rig,
+        DatasetOptions,
+        describe_rig,
+        pair_shots,
+        render_sequence,
+        write_pairs,
+    )
+    from rgbt_perception.simulation import load_scenario, ScenarioChanges
+
+    changes = ScenarioChanges(seed=plan.seed, rate_hz=rate_hz)
+    scenario = load_scenario(scenario_name, changes)
+    settings = hashlib.sha256(repr(scenario).encode()).hexdigest()[:8]
+    folder = plan.folder(f'{Path(scenario_name).stem}-{settings}', round(scenario.duration_s))
+    if (folder / ANNOTATIONS_FILE).is_file():
+        return folder
+    cv2.setNumThreads(1)
+    rig = build_rig(scenario)
+    pairs = pair_shots(
+        render_sequence(scenario), rig, max_apart_s=0.5 / rate_hz, has_contrast=True
+    )
+    info = {'scenario': scenario_name, **plan.describe(), **describe_rig(rig)}
+    write_pairs(folder, pairs, info=info, options=DatasetOptions())
+    return folder
+
+
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Return what the annotations say about each pair of a column, in order."""
     document = json.loads((folder / ANNOTATIONS_FILE).read_text(encoding='utf-8'))

@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
+from bench.held_out import read_rows, StillPool
+from rgbt_models.card import ModelCard
+from rgbt_perception.config import PerceptionConfig, RegistrationConfig
+from rgbt_perception.datasets import load_dataset
 from rgbt_perception.engine import Engine
-from rgbt_perception.types import Batch, RawOutputs
+from rgbt_perception.evaluate import PipelinePool
+from rgbt_perception.sources import with_registration
+from rgbt_perception.types import Batch, NS_PER_S, Pair, RawOutputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +41,9 @@ class Probed:
 
     tier_1: float
     tier_2: float
+
+
+NOTHING = Probed(tier_1=math.nan, tier_2=math.nan)
 
 
 class ProbeEngine:
@@ -79,6 +92,99 @@ class ProbeEngine:
 def by_tier(published: float, probed: Probed) -> Mapping[str, float]:
     """Return all tiers of one pair; tier 0 is what the pipeline published."""
     return {'tier_0': published, 'tier_1': probed.tier_1, 'tier_2': probed.tier_2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One rendered pair.
+
+    Attributes:
+        column: Condition, or scenario.
+        advantage: True contrast advantage, -1..1, above 0 where RGB sees better.
+        tiers: Index by tier.
+    """
+
+    column: str
+    advantage: float
+    tiers: Mapping[str, float]
+
+
+class Prober:
+    """Runs pairs through the product's pipeline and gives all tiers."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        engine: Engine,
+        config: PerceptionConfig,
+        *,
+        is_sequence: bool = False,
+    ) -> None:
+        """Take over the parts; the engine stays the caller's.
+
+        Args:
+            card: Of the model.
+            engine: Runs it.
+            config: Settings.
+            is_sequence: Whether a pair follows the one before it; else each is run by itself.
+        """
+        self._engine = ProbeEngine(engine)
+        pool = PipelinePool if is_sequence else StillPool
+        self._pool = pool(card=card, engine=self._engine, config=config)
+
+    def __call__(self, pair: Pair) -> Mapping[str, float]:
+        """Return the index of each tier; NaN where the pipeline publishes or runs nothing."""
+        self._engine.probed = None
+        result = self._pool.pipeline_for(pair.reference.size_hw).run(pair)
+        return by_tier(result.dominance.mdi, self._engine.probed or NOTHING)
+
+
+def measure_column(
+    card: ModelCard, engine: Engine, config: PerceptionConfig, folder: Path
+) -> list[Measured]:
+    """Measure the pairs of a column, each by itself."""
+    dataset = load_dataset(folder)
+    prober = Prober(card, engine, still_settings(config, dataset.registration))
+    rows = read_rows(folder)
+    pairs = track(dataset.pairs(), folder.name, total=len(rows), console=Console(stderr=True))
+    return [
+        Measured(
+            column=str(row['condition']),
+            advantage=float(row['contrast_advantage']),
+            tiers=prober(item.pair),
+        )
+        for item, row in zip(pairs, rows, strict=True)
+    ]
+
+
+def measure_sequence(
+    card: ModelCard, engine: Engine, config: PerceptionConfig, folder: Path, rate_hz: float
+) -> list[Measured]:
+    """Measure a sequence in order, ``rate_hz`` pairs per second, less those that show nothing."""
+    dataset = load_dataset(folder)
+    settings = still_settings(config, dataset.registration)
+    prober = Prober(card, engine, settings, is_sequence=True)
+    found = []
+    for index, (item, row) in enumerate(zip(dataset.pairs(), read_rows(folder), strict=True)):
+        tiers = prober(_at(item.pair, round((1.0 + index / rate_hz) * NS_PER_S)))
+        if math.isnan(tiers['tier_1']):
+            continue  # neither camera showed anything
+        name, advantage = folder.name.partition('-')[0], float(row['contrast_advantage'])
+        found.append(Measured(column=name, advantage=advantage, tiers=tiers))
+    return found
+
+
+def still_settings(config: PerceptionConfig, registration: RegistrationConfig) -> PerceptionConfig:
+    """Take over a data set's registration, without measuring how well it fits."""
+    config = with_registration(config, registration)
+    return replace(config, registration=replace(config.registration, score_every=0))
+
+
+def _at(pair: Pair, stamp_ns: int) -> Pair:
+    return Pair(
+        rgb=None if pair.rgb is None else replace(pair.rgb, stamp_ns=stamp_ns),
+        thermal=None if pair.thermal is None else replace(pair.thermal, stamp_ns=stamp_ns),
+    )
 
 
 def _tensors(raw: RawOutputs) -> dict[str, Tensor]:

@@ -130,7 +130,7 @@ def write_sheets(out_dir: Path, pictures: Sequence[tuple[str, Path]]) -> list[Pa
     """Put pictures on sheets, eight each, those of one source together.
 
     Args:
-        out_dir: Receives ``sheet_SOURCE_N.jpg``.
+        out_dir: Receives ``sheet_SOURCE_N.png``.
         pictures: Name and file; the source is what comes before the first underscore.
 
     Returns:
@@ -143,7 +143,7 @@ def write_sheets(out_dir: Path, pictures: Sequence[tuple[str, Path]]) -> list[Pa
     per_sheet = SHEET_COLUMNS * SHEET_ROWS
     for source, paths in by_source.items():
         for start in range(0, len(paths), per_sheet):
-            target = out_dir / f'sheet_{source}_{start // per_sheet:02d}.jpg'
+            target = out_dir / f'sheet_{source}_{start // per_sheet:02d}.png'
             cv2.imwrite(str(target), draw_grid(paths[start : start + per_sheet]))
             sheets.append(target)
     return sheets

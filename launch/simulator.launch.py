@@ -22,6 +22,10 @@ ARGUMENTS = {
         'default_value': 'dusk_to_night',
         'description': 'Name of a shipped scenario, or path of a YAML file.',
     },
+    'seed': {
+        'default_value': '-1',
+        'description': 'Seed instead of that of the scenario; -1: that of the scenario.',
+    },
     'duration_s': {
         'default_value': '0.0',
         'description': 'Length instead of that of the scenario, s; 0.0: that of the scenario.',
@@ -33,6 +37,10 @@ ARGUMENTS = {
     'scale': {
         'default_value': '1.0',
         'description': 'Size of the images, as a part of what the scenario says.',
+    },
+    'rate_scale': {
+        'default_value': '1.0',
+        'description': 'How much faster than rendered it is played.',
     },
     'loop': {
         'default_value': 'true',
@@ -49,6 +57,8 @@ ARGUMENTS = {
     'rgb_topic': {'default_value': 'rgb/image_raw', 'description': 'RGB image topic.'},
     'thermal_topic': {'default_value': 'thermal/image_raw', 'description': 'Thermal image topic.'},
 }
+
+FLOATS = ('duration_s', 'rate_hz', 'scale', 'rate_scale')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -81,9 +91,8 @@ def _simulator(context: LaunchContext) -> list[Node]:
             parameters=[
                 {
                     'scenario': given['scenario'],
-                    'duration_s': float(given['duration_s']),
-                    'rate_hz': float(given['rate_hz']),
-                    'scale': float(given['scale']),
+                    'seed': int(given['seed']),
+                    **{name: float(given[name]) for name in FLOATS},
                     'loop': given['loop'] == 'true',
                 }
             ],

@@ -113,6 +113,19 @@ def fault_names(modality: Modality) -> tuple[str, ...]:
     return (NO_FAULT, *kinds_of(modality.value))
 
 
+def check_fault(modality: Modality, kind: str) -> None:
+    """Check what is to be injected into a camera.
+
+    Raises:
+        ConfigError: If there is no such failure of this camera.
+    """
+    names = fault_names(modality)
+    if kind not in names:
+        raise ConfigError(
+            f"fault.{modality.value} is '{kind}', expected one of {', '.join(names)}; choose one"
+        )
+
+
 @dataclass(slots=True, kw_only=True)
 class ClipPlayer:
     """Says which images of a clip are due. It has no clock of its own.
@@ -164,12 +177,7 @@ class ClipPlayer:
         Raises:
             ConfigError: If there is no such failure of this camera.
         """
-        names = fault_names(modality)
-        if kind not in names:
-            raise ConfigError(
-                f"fault.{modality.value} is '{kind}', expected one of {', '.join(names)}; "
-                f'choose one'
-            )
+        check_fault(modality, kind)
         self._faults[modality] = kind
 
     def next_s(self) -> float:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 SCENARIO_FOLDER = 'config/scenarios'
 SAMPLE_DRIVE = 'dusk_to_night'
 JPEG_QUALITY = 85
-DEPTH_UNIT_M = 0.01  # of a count in the depth image of a bag; 0 = no depth
 _SUFFIXES = ('.yaml', '.yml')
 
 
@@ -48,6 +47,7 @@ class ScenarioChanges:
         scale: Size of both images, as a part of what the scenario says.
         has_failures: False: both cameras work all the time.
         has_camera_info: True: the model of each camera is written beside its images.
+        has_full_truth: True: all truth is written.
     """
 
     seed: int | None = None
@@ -56,6 +56,7 @@ class ScenarioChanges:
     scale: float | None = None
     has_failures: bool = True
     has_camera_info: bool = False
+    has_full_truth: bool = False
 
 
 def load_scenario(name: str, changes: ScenarioChanges | None = None) -> Scenario:
@@ -110,6 +111,8 @@ def change_scenario(scenario: Scenario, changes: ScenarioChanges) -> Scenario:
         scenario = replace(scenario, failures=())
     if changes.has_camera_info:
         scenario = replace(scenario, write=replace(scenario.write, camera_info=True))
+    if changes.has_full_truth:
+        scenario = replace(scenario, write=replace(scenario.write, full=True))
     return scenario
 
 
@@ -138,7 +141,9 @@ def write_scenario_bag(scenario: Scenario, out: Path) -> Iterator[int]:
         for index, shot in enumerate(render_sequence(scenario)):
             modality = Modality(shot.camera)
             header = Header(stamp_ns=stamp_ns(shot), frame_id=FRAME_IDS[modality])
-            log_ns = header.stamp_ns + round(transport_s(scenario, shot) * NS_PER_S)
+            # The recorder has the clock of the rig, not that of the camera.
+            arrival_s = shot.time_s + transport_s(scenario, shot)
+            log_ns = FIRST_STAMP_NS + round(arrival_s * NS_PER_S)
             _write_image(writer, shot, header, log_ns)
             if modality is Modality.RGB:
                 _write_truth(writer, shot, scenario, header, log_ns)
@@ -200,7 +205,7 @@ def stamp_ns(shot: Shot) -> int:
 
 
 def transport_s(scenario: Scenario, shot: Shot) -> float:
-    """Return how long the message of an image is on its way, seconds."""
+    """Return the time from the exposure of an image to the arrival of its message, seconds."""
     from rgbt_models.synthetic import FaultKind, LATE_S
 
     camera = scenario.rig.rgb if shot.camera == 'rgb' else scenario.rig.thermal
@@ -258,13 +263,16 @@ def encode_thermal(counts: NDArray[np.uint16]) -> bytes:
 
 def encode_depth(depth_m: NDArray[np.float32]) -> bytes:
     """Encode depth as 16-bit PNG of 0.01 m; 0 = no depth (sky), 65535 = 655 m and more."""
-    counts = np.where(np.isfinite(depth_m), np.rint(depth_m / DEPTH_UNIT_M), 0.0)
-    return encode_thermal(np.clip(counts, 0.0, 65535.0).astype(np.uint16))
+    from rgbt_models.synthetic.dataset import depth_to_counts
+
+    return encode_thermal(depth_to_counts(depth_m))
 
 
-def encode_instances(instance_map: NDArray[np.integer]) -> bytes:
+def encode_instances(instance_map: NDArray[np.int32]) -> bytes:
     """Encode which object each pixel belongs to as 16-bit PNG: 0 = none, then number + 1."""
-    return encode_thermal((instance_map + 1).astype(np.uint16))
+    from rgbt_models.synthetic.dataset import instances_to_counts
+
+    return encode_thermal(instances_to_counts(instance_map))
 
 
 def _write_image(writer: BagWriter, shot: Shot, header: Header, log_ns: int) -> None:

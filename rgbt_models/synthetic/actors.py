@@ -62,7 +62,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Actor:
-    """A person, car or bicycle on its course."""
+    """Anything that may move, on its course."""
 
     shape: Shape
     frame: int  # Material.frame of everything it is made of

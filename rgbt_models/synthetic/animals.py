@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 import math
-from typing import TYPE_CHECKING
+from typing import NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
@@ -48,7 +48,7 @@ _COATS: dict[AnimalKind, tuple[Colour, ...]] = {
         (0.3, 0.18, 0.1),
     ),
 }
-_ANTLERED = {AnimalKind.DEER: 0.4, AnimalKind.COW: 0.45}
+_HORNED_RATES = {AnimalKind.DEER: 0.4, AnimalKind.COW: 0.45}
 
 
 class Posture(Enum):
@@ -62,8 +62,7 @@ class Posture(Enum):
     SIT = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Build:
+class _Build(NamedTuple):
     """Metres, and lengths as shares of the height of the back."""
 
     back: float  # height of the back, m
@@ -80,21 +79,16 @@ class _Build:
     limb: float  # half thickness of the upper leg
 
 
-def _build(*values: float) -> _Build:
-    names = [field.name for field in fields(_Build)]
-    return _Build(**dict(zip(names, values, strict=True)))
-
-
 # In the order of the fields of _Build.
 _TYPICAL = {
-    AnimalKind.DOG: _build(0.5, 0.95, 0.23, 0.17, 0.75, 0.33, 0.75, 0.24, 0.26, 0.14, 0.5, 0.075),
-    AnimalKind.CAT: _build(0.27, 1.25, 0.24, 0.22, 0.8, 0.25, 0.6, 0.3, 0.12, 0.14, 0.9, 0.07),
-    AnimalKind.FOX: _build(0.38, 1.35, 0.22, 0.18, 0.8, 0.3, 0.5, 0.26, 0.28, 0.2, 0.95, 0.055),
-    AnimalKind.BOAR: _build(0.75, 1.25, 0.32, 0.25, 0.65, 0.22, 0.0, 0.25, 0.35, 0.13, 0.2, 0.07),
-    AnimalKind.SHEEP: _build(0.72, 1.15, 0.3, 0.29, 0.85, 0.3, 0.8, 0.17, 0.2, 0.13, 0.2, 0.055),
-    AnimalKind.DEER: _build(0.95, 1.05, 0.21, 0.18, 0.7, 0.5, 0.95, 0.15, 0.2, 0.16, 0.13, 0.05),
-    AnimalKind.COW: _build(1.4, 1.3, 0.27, 0.25, 0.75, 0.36, 0.25, 0.19, 0.24, 0.12, 0.6, 0.06),
-    AnimalKind.HORSE: _build(1.5, 1.1, 0.23, 0.22, 0.72, 0.5, 0.85, 0.16, 0.27, 0.09, 0.55, 0.06),
+    AnimalKind.DOG: _Build(0.5, 0.95, 0.23, 0.17, 0.75, 0.33, 0.75, 0.24, 0.26, 0.14, 0.5, 0.075),
+    AnimalKind.CAT: _Build(0.27, 1.25, 0.24, 0.22, 0.8, 0.25, 0.6, 0.3, 0.12, 0.14, 0.9, 0.07),
+    AnimalKind.FOX: _Build(0.38, 1.35, 0.22, 0.18, 0.8, 0.3, 0.5, 0.26, 0.28, 0.2, 0.95, 0.055),
+    AnimalKind.BOAR: _Build(0.75, 1.25, 0.32, 0.25, 0.65, 0.22, 0.0, 0.25, 0.35, 0.13, 0.2, 0.07),
+    AnimalKind.SHEEP: _Build(0.72, 1.15, 0.3, 0.29, 0.85, 0.3, 0.8, 0.17, 0.2, 0.13, 0.2, 0.055),
+    AnimalKind.DEER: _Build(0.95, 1.05, 0.21, 0.18, 0.7, 0.5, 0.95, 0.15, 0.2, 0.16, 0.13, 0.05),
+    AnimalKind.COW: _Build(1.4, 1.3, 0.27, 0.25, 0.75, 0.36, 0.25, 0.19, 0.24, 0.12, 0.6, 0.06),
+    AnimalKind.HORSE: _Build(1.5, 1.1, 0.23, 0.22, 0.72, 0.5, 0.85, 0.16, 0.27, 0.09, 0.55, 0.06),
 }
 
 
@@ -277,18 +271,14 @@ def sample_animal(
     drawn = list(AnimalKind)[int(rng.choice(len(_RATES), p=_RATES))]
     kind = drawn if kind is None else AnimalKind(kind)
     typical = _TYPICAL[kind]
-    factors = np.clip(rng.normal(1.0, 0.1, len(fields(_Build))), 0.78, 1.25).tolist()
-    values = [
-        getattr(typical, field.name) * factor
-        for field, factor in zip(fields(_Build), factors, strict=True)
-    ]
+    factors = np.clip(rng.normal(1.0, 0.1, len(typical)), 0.78, 1.25)
+    build = _Build(*(np.array(typical) * factors).tolist())
     if kind == AnimalKind.DOG:
-        values[0] *= rng.uniform(0.5, 1.3)
+        build = build._replace(back=build.back * rng.uniform(0.5, 1.3))
         if rng.random() < 0.15:
-            values = _with_short_legs(values, rng.uniform(0.55, 0.8))
+            build = _with_short_legs(build, rng.uniform(0.55, 0.8))
     elif rng.random() < 0.2:
-        values[0] *= rng.uniform(0.6, 0.8)  # young
-    build = _build(*values)
+        build = build._replace(back=build.back * rng.uniform(0.6, 0.8))  # young
     posture, speed = _sample_posture(rng, build, kind, speed_m_s)
     return Animal(
         build=build,
@@ -302,16 +292,16 @@ def sample_animal(
         tail_rad=rng.uniform(-1.3, 0.9)
         if kind in (AnimalKind.DOG, AnimalKind.CAT)
         else rng.uniform(-1.4, -0.3),
-        has_horns=rng.random() < _ANTLERED.get(kind, 0.0),
+        has_horns=rng.random() < _HORNED_RATES.get(kind, 0.0),
         saddle=rng.uniform(0.25, 0.75),
     )
 
 
-def _with_short_legs(values: list[float], share: float) -> list[float]:
+def _with_short_legs(build: _Build, share: float) -> _Build:
     """Lower the back; everything else keeps its size, so its shares of the height grow."""
-    names = [field.name for field in fields(_Build)]
     kept = {'back': share, 'narrow': 1.0, 'neck_rad': 1.0, 'girth': 0.85 / share}
-    return [value * kept.get(name, 1.0 / share) for name, value in zip(names, values, strict=True)]
+    values = build._asdict()
+    return _Build(**{name: values[name] * kept.get(name, 1.0 / share) for name in values})
 
 
 def _sample_posture(

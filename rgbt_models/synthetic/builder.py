@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rgbt_models.synthetic.materials import FIRST_OBJECT_LABEL, Label, Material
+from rgbt_models.synthetic.materials import FIRST_OBJECT_LABEL, Label, lit_share, Material
 from rgbt_models.synthetic.parts import PartList
 
 if TYPE_CHECKING:
@@ -28,8 +26,7 @@ class Lamps:
 
     def lit_intensities(self, lights: float) -> FloatArray:
         """Return intensities (n, 3), each faded in just above its threshold."""
-        share = np.clip((lights - self.thresholds) * 20.0, 0.0, 1.0)
-        return np.asarray(self.intensities * share[:, None], np.float32)
+        return self.intensities * lit_share(lights, self.thresholds)[:, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -44,8 +41,7 @@ class Beams:
 
     def lit_colours(self, lights: float) -> FloatArray:
         """Return colours (n, 3), each faded in just above its threshold."""
-        share = np.clip((lights - self.thresholds) * 20.0, 0.0, 1.0)
-        return np.asarray(self.colours * share[:, None], np.float32)
+        return self.colours * lit_share(lights, self.thresholds)[:, None]
 
     def placed(self, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Move the beams to where their frames are.
@@ -97,7 +93,13 @@ class SceneBuilder:
     def add_lamp(
         self, position: FloatArray, colour: tuple[float, float, float], threshold: float
     ) -> None:
-        """Register a point light."""
+        """Register a point light.
+
+        Args:
+            position: Shape (3,), metres.
+            colour: RGB intensity.
+            threshold: Lit when Environment.lights exceeds it.
+        """
         self._lamps.append((position, np.array(colour, np.float32), threshold))
 
     def lamps(self) -> Lamps:
@@ -141,71 +143,3 @@ class SceneBuilder:
             colours=np.array([row[3] for row in self._beams], np.float32).reshape(count, 3),
             thresholds=np.array([row[4] for row in self._beams], np.float32),
         )
-
-
-Candidate = Callable[[np.random.Generator, float, float], tuple[float, float]]
-"""Draws a ground position (x, y) between a nearest and a farthest distance."""
-
-
-class Placer:
-    """Finds free ground for things of a given radius."""
-
-    def __init__(
-        self,
-        candidate: Candidate,
-        *,
-        centre_y: float,
-        road_half_width_m: float,
-        reach_y: float,
-        kerb_m: float,
-    ) -> None:
-        self._candidate = candidate
-        self._centre_y = centre_y
-        self._road_half_width_m = road_half_width_m
-        self._reach_y = reach_y
-        self._kerb_m = kerb_m
-        self._taken: list[tuple[float, float, float]] = []
-
-    def ground_z(self, y: float) -> float:
-        """Return the height of the ground beside or on the road, metres."""
-        return 0.0 if abs(y - self._centre_y) < self._road_half_width_m else self._kerb_m
-
-    def take(self, x: float, y: float, radius_m: float) -> None:
-        """Mark ground as taken."""
-        self._taken.append((x, y, radius_m))
-
-    def place(
-        self,
-        rng: np.random.Generator,
-        *,
-        near_m: float,
-        far_m: float,
-        radius_m: float,
-        beyond_m: float = 0.0,
-        within_m: float = math.inf,
-    ) -> FloatArray | None:
-        """Draw a free position, or None after twelve failures.
-
-        Args:
-            rng: Source of randomness.
-            near_m: Least distance handed to the candidate function.
-            far_m: Greatest distance.
-            radius_m: Space needed; circles of two things never overlap.
-            beyond_m: Least distance from the middle of the road.
-            within_m: Greatest distance from the middle of the road.
-
-        Returns:
-            Shape (3,), on the ground.
-        """
-        for _ in range(12):
-            x, y = self._candidate(rng, near_m, far_m)
-            lateral = abs(y - self._centre_y)
-            if not beyond_m <= lateral <= min(within_m, self._reach_y):
-                continue
-            if all(
-                (x - other_x) ** 2 + (y - other_y) ** 2 > (radius_m + other_radius) ** 2
-                for other_x, other_y, other_radius in self._taken
-            ):
-                self.take(x, y, radius_m)
-                return np.array([x, y, self.ground_z(y)], np.float32)
-        return None

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from rgbt_models.synthetic.vehicle_body import (
     add_skin,
     add_underbody,
     add_wheel,
+    finish_vehicle,
     Paint,
     sample_paint,
     Vehicle,
@@ -38,14 +38,21 @@ class CarKind(Enum):
     SPORTS = 6
 
 
-_RATES = (0.22, 0.25, 0.13, 0.18, 0.05, 0.13, 0.04)
+_RATES = {
+    CarKind.SALOON: 0.22,
+    CarKind.HATCHBACK: 0.25,
+    CarKind.ESTATE: 0.13,
+    CarKind.SUV: 0.18,
+    CarKind.PICKUP: 0.05,
+    CarKind.VAN: 0.13,
+    CarKind.SPORTS: 0.04,
+}
 _SPREAD = 0.045  # of every proportion
-_LONGEST_CAR_M = 5.3  # but vans
+_LONGEST_CAR_M = 5.3  # vans are up to 7 m
 _BLEND_RATE = 0.35  # how many cars lie between two kinds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Proportions:
+class _Proportions(NamedTuple):
     """Metres, and shares of length or height; lengths along x are seen from the side."""
 
     length: float
@@ -64,34 +71,35 @@ class _Proportions:
     wheelbase: float  # share of the length
 
 
-def _proportions(*values: float) -> _Proportions:
-    names = [field.name for field in fields(_Proportions)]
-    return _Proportions(**dict(zip(names, values, strict=True)))
-
-
 _TYPICAL = {
-    CarKind.SALOON: _proportions(
+    CarKind.SALOON: _Proportions(
         4.6, 1.8, 1.45, 0.17, 0.63, 0.25, 0.13, 0.8, 0.27, 0.75, 0.64, 0.24, 0.32, 0.59
     ),
-    CarKind.HATCHBACK: _proportions(
+    CarKind.HATCHBACK: _Proportions(
         4.0, 1.75, 1.5, 0.17, 0.6, 0.21, 0.15, 0.75, 0.44, 0.35, 0.6, 0.2, 0.31, 0.62
     ),
-    CarKind.ESTATE: _proportions(
+    CarKind.ESTATE: _Proportions(
         4.65, 1.82, 1.48, 0.17, 0.62, 0.23, 0.13, 0.75, 0.5, 0.4, 0.6, 0.2, 0.32, 0.59
     ),
-    CarKind.SUV: _proportions(
+    CarKind.SUV: _Proportions(
         4.5, 1.88, 1.7, 0.23, 0.6, 0.22, 0.1, 0.65, 0.48, 0.35, 0.6, 0.17, 0.36, 0.6
     ),
-    CarKind.PICKUP: _proportions(
+    CarKind.PICKUP: _Proportions(
         5.2, 1.88, 1.8, 0.26, 0.58, 0.23, 0.08, 0.6, 0.22, 0.15, 0.56, 0.18, 0.38, 0.6
     ),
-    CarKind.VAN: _proportions(
+    CarKind.VAN: _Proportions(
         5.1, 1.95, 2.1, 0.2, 0.52, 0.13, 0.2, 0.65, 0.68, 0.12, 0.53, 0.12, 0.33, 0.6
     ),
-    CarKind.SPORTS: _proportions(
+    CarKind.SPORTS: _Proportions(
         4.4, 1.86, 1.24, 0.13, 0.62, 0.3, 0.16, 0.8, 0.2, 0.9, 0.66, 0.26, 0.33, 0.58
     ),
 }
+
+
+def sample_car_kind(rng: np.random.Generator) -> CarKind:
+    """Draw a kind as it is frequent on roads."""
+    kinds = list(_RATES)
+    return kinds[int(rng.choice(len(kinds), p=list(_RATES.values())))]
 
 
 def _sample_proportions(rng: np.random.Generator, kind: CarKind) -> _Proportions:
@@ -99,26 +107,20 @@ def _sample_proportions(rng: np.random.Generator, kind: CarKind) -> _Proportions
     other = _TYPICAL[CarKind(int(rng.integers(len(CarKind))))]
     may_blend = kind not in (CarKind.VAN, CarKind.PICKUP) and other.height < 1.75
     blend = rng.uniform(0.0, 0.6) if may_blend and rng.random() < _BLEND_RATE else 0.0
-    factors = 1.0 + _SPREAD * np.clip(rng.standard_normal(len(fields(one))), -2.2, 2.2)
-    values = [
-        (getattr(one, field.name) * (1.0 - blend) + getattr(other, field.name) * blend) * factor
-        for field, factor in zip(fields(one), factors.tolist(), strict=True)
-    ]
-    if kind == CarKind.VAN:  # from a people carrier to a high delivery van
+    mixed = np.array(one) * (1.0 - blend) + np.array(other) * blend
+    factors = 1.0 + _SPREAD * np.clip(rng.standard_normal(len(one)), -2.2, 2.2)
+    shape = _Proportions(*(mixed * factors).tolist())
+    if kind is CarKind.VAN:  # from a people carrier to a high delivery van
         growth = rng.uniform(0.0, 1.0)
-        values[0] *= 0.88 + 0.36 * growth
-        values[2] *= 0.88 + 0.34 * growth * rng.uniform(0.6, 1.0)
-    else:
-        values[0] = min(values[0], _LONGEST_CAR_M)
-    return _proportions(*values)
+        return shape._replace(
+            length=shape.length * (0.88 + 0.36 * growth),
+            height=shape.height * (0.88 + 0.34 * growth * rng.uniform(0.6, 1.0)),
+        )
+    return shape._replace(length=min(shape.length, _LONGEST_CAR_M))
 
 
 def build_car(
-    rng: np.random.Generator,
-    slot: Slot,
-    *,
-    is_running: bool,
-    kind: CarKind | None = None,
+    rng: np.random.Generator, slot: Slot, *, is_running: bool, kind: CarKind | None = None
 ) -> Vehicle:
     """Draw a car.
 
@@ -128,8 +130,7 @@ def build_car(
         is_running: Engine, tyres and exhaust are warm, lights on at night.
         kind: Saloon, van, ...; drawn if None.
     """
-    drawn = CarKind(int(rng.choice(len(_RATES), p=_RATES)))
-    kind = drawn if kind is None else kind
+    kind = sample_car_kind(rng) if kind is None else kind
     shape = _sample_proportions(rng, kind)
     paint = sample_paint(rng, slot, is_running=is_running)
     parts = PartList()
@@ -142,14 +143,7 @@ def build_car(
         add_wheel(parts, paint, x=x, half_m=0.97 * half, radius_m=shape.radius)
     add_underbody(parts, paint, length_m=length, half_m=half, clearance_m=shape.clearance)
     lamp_z = _add_fittings(rng, parts, paint, shape, kind)
-    mesh, materials = parts.joined()
-    return Vehicle(
-        mesh=mesh,
-        materials=materials,
-        size=(length, shape.width, shape.height),
-        lamp=(length / 2 + 0.1, 0.0, lamp_z),
-        lit_from=paint.lit_from,
-    )
+    return finish_vehicle(parts, paint, lamp=(length / 2 + 0.1, 0.0, lamp_z))
 
 
 def _stations(shape: _Proportions) -> FloatArray:

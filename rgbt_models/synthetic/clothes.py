@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rgbt_models.synthetic.materials import sample_colour
+from rgbt_models.synthetic.materials import sample_colour, shade
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.parts import Painter, Slot
 
+Colour = tuple[float, float, float]
+
 _VEST_COLOURS = ((0.62, 0.75, 0.06), (0.8, 0.28, 0.03))  # fluorescent yellow and orange
 _COLD_CLAD_SHARE = 0.1
+_DARK_TOPS, _DARK_TROUSERS = 0.52, 0.72  # shares that are black, dark grey or blue
+_PALE_RATE = 0.18  # white, grey, beige; the rest is of any colour
+_TWO_TONE_RATE = 0.25  # sleeves of another colour than the chest
 
 
 class Outer(Enum):
@@ -36,6 +41,15 @@ class Headgear(Enum):
     BRIM = 3  # a hat
     HOOD = 4
     HELMET = 5
+
+
+_HEADGEAR_UP_TO = (
+    (0.82, Headgear.NONE),
+    (0.88, Headgear.CAP),
+    (0.93, Headgear.BRIM),
+    (0.97, Headgear.BEANIE),
+    (1.0, Headgear.HELMET),  # on building sites
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +114,8 @@ def sample_clothes(rng: np.random.Generator, slot: Slot, *, has_helmet: bool = F
         slot: The person's place in the scene.
         has_helmet: Wear a helmet; False = whatever is drawn.
     """
+    # Its own stream: how much is drawn depends on the weather, what comes after must not.
+    (rng,) = rng.spawn(1)
     weather = _Weather.of(slot.ambient_c)
     tailor = slot.painter(solar=0.55, texture_rgb=0.1, texture_k=0.6)
     is_cold_clad = rng.random() < _COLD_CLAD_SHARE
@@ -107,19 +123,19 @@ def sample_clothes(rng: np.random.Generator, slot: Slot, *, has_helmet: bool = F
     share *= weather.thinness
     is_dark_clad = is_cold_clad and rng.random() < 0.5
     lower_share = float(np.clip(share + rng.uniform(-0.12, 0.12), 0.05, 0.8))
-    is_dark = is_dark_clad or rng.random() < 0.65
     tone = rng.uniform(0.12, 0.75)
     skin_share = rng.uniform(0.75, 1.0)
     skin_colour = (tone, tone * 0.68, tone * 0.5)
     skin = tailor(skin_colour, body_share=skin_share, solar=0.1, texture_rgb=0.03, texture_k=0.4)
     cold_hand = skin_share * rng.uniform(0.45 if slot.ambient_c < 15.0 else 0.85, 1.0)
     hand = tailor(skin_colour, body_share=cold_hand, solar=0.1, texture_rgb=0.03, texture_k=0.4)
-    top = tailor(
-        sample_colour(rng, is_dark=is_dark_clad), body_share=share, texture_rgb=0.12, texture_k=0.7
-    )
-    trousers = tailor(
-        sample_colour(rng, is_dark=is_dark), body_share=lower_share, texture_rgb=0.08
-    )
+    dark_rate = 1.0 if is_dark_clad else _DARK_TOPS
+    cloth = {'body_share': share, 'texture_rgb': 0.12, 'texture_k': 0.7}
+    top = tailor(_sample_cloth(rng, dark_rate), **cloth)
+    other = tailor(_sample_cloth(rng, dark_rate), **cloth)
+    long_sleeve = other if rng.random() < _TWO_TONE_RATE else top
+    trousers_rate = 1.0 if is_dark_clad else _DARK_TROUSERS
+    trousers = tailor(_sample_cloth(rng, trousers_rate), body_share=lower_share, texture_rgb=0.08)
     outer = _sample_outer(rng, weather)
     thigh, shin = _dress_legs(rng, tailor, outer, weather, (skin, trousers))
     is_short_sleeved = rng.random() < weather.short_sleeves and outer != Outer.COAT
@@ -127,8 +143,8 @@ def sample_clothes(rng: np.random.Generator, slot: Slot, *, has_helmet: bool = F
         skin=skin,
         hand=top if rng.random() < weather.gloves else hand,
         top=top,
-        sleeve=top if not is_short_sleeved or rng.random() < 0.75 else skin,
-        forearm=hand if is_short_sleeved or rng.random() < 0.08 else top,
+        sleeve=skin if is_short_sleeved and rng.random() < 0.25 else long_sleeve,
+        forearm=hand if is_short_sleeved or rng.random() < 0.08 else long_sleeve,
         trousers=trousers,
         thigh=thigh,
         shin=shin,
@@ -145,6 +161,18 @@ def sample_clothes(rng: np.random.Generator, slot: Slot, *, has_helmet: bool = F
         bulk=rng.uniform(1.0, 1.12 + 0.25 * weather.coat / 0.4),
         outer_reach=rng.uniform(0.2, 0.95),
     )
+
+
+def _sample_cloth(rng: np.random.Generator, dark_rate: float) -> Colour:
+    """Draw a colour that people wear: mostly dark, some white, grey or beige, some of any hue."""
+    draw, level = rng.random(), rng.uniform(0.012, 0.09)
+    if draw < dark_rate:  # from black and grey to navy and denim
+        blue = 1.0 + 1.6 * max(rng.normal(0.0, 0.6), 0.0)
+        return level, level * min(blue, 1.4) ** 0.5, level * blue
+    if draw < dark_rate + _PALE_RATE:
+        level = rng.uniform(0.12, 0.7)
+        return level, level * rng.uniform(0.85, 1.0), level * rng.uniform(0.65, 1.0)
+    return shade(sample_colour(rng), 0.8)
 
 
 def _dress_legs(
@@ -181,11 +209,7 @@ def _sample_headgear(rng: np.random.Generator, weather: _Weather) -> Headgear:
         return Headgear.HOOD
     if draw < 2.0 * weather.hood:
         return Headgear.BEANIE
-    others = {0.88: Headgear.CAP, 0.93: Headgear.BRIM, 0.97: Headgear.BEANIE}
-    for below, headgear in {0.82: Headgear.NONE, **others}.items():
-        if draw < below:
-            return headgear
-    return Headgear.HELMET  # on building sites
+    return next(headgear for below, headgear in _HEADGEAR_UP_TO if draw < below)
 
 
 def _sample_extra(rng: np.random.Generator, tailor: Painter, shares: tuple[float, float]) -> int:

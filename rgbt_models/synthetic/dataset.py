@@ -29,7 +29,7 @@ from rgbt_models.tlinear import COUNTS_PER_K, ZERO_C_IN_K
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rgbt_models.synthetic.arrays import ByteArray, CountArray, FloatArray
+    from rgbt_models.synthetic.arrays import ByteArray, CountArray, FloatArray, IndexArray
     from rgbt_models.synthetic.environment import Condition
 
     Row = dict[str, object]
@@ -40,7 +40,7 @@ _CATEGORIES = [
     for number, name in enumerate(DETECTION_CLASSES, start=_FIRST_CATEGORY_ID)
 ]
 _SEGMENTATION_CLASSES = [label.name.lower() for label in Label]
-_DEPTH_STEPS_PER_M = 100.0
+_DEPTH_STEPS_PER_M = 100.0  # of the depth image
 _LARGEST = 65535.0
 _DEFAULT_SENSORS = Sensors(rgb_noise=0.01)
 # Share of an object above which it counts as partly and as heavily hidden, as KAIST has it.
@@ -132,6 +132,9 @@ def write_pairs(
     ``occluded_share`` and ``truncated_share`` (0..1), ``occlusion`` (0 none, 1 partial, 2 heavy),
     ``contrast_rgb`` and ``contrast_thermal``; with grey thermal also ``thermal_grey/`` (8-bit).
 
+    Images of a sequence say ``time_s`` (RGB exposure, since the start), ``skew_s`` (thermal minus
+    RGB exposure), ``rgb_fault`` and ``thermal_fault`` (null = the camera works).
+
     Args:
         out_dir: Created if missing; must not hold a data set yet.
         pairs: With the extras that full truth needs, if that is asked for.
@@ -159,10 +162,8 @@ def write_pairs(
         files = {**_plain_files(pair), **_full_files(pair, index, used)}
         images.append({**_write_files(folder, index, files), **_describe_pair(pair)})
         rows = _annotate(pair, image_id=index + 1, first_id=len(annotations) + 1)
-        if used.has_full_truth:
-            full = _full_annotations(pair)
-            rows = [{**row, **extra} for row, extra in zip(rows, full, strict=True)]
-        annotations += rows
+        extras = _full_annotations(pair) if used.has_full_truth else [{}] * len(rows)
+        annotations += [{**row, **extra} for row, extra in zip(rows, extras, strict=True)]
     own_info = {'world_version': WORLD_VERSION, 'thermal_unit': _describe_unit(images)}
     content = {
         'info': {**own_info, 'segmentation_classes': _SEGMENTATION_CLASSES, **info},
@@ -221,13 +222,22 @@ def _full_files(
         rng = np.random.default_rng([index, _GREY_STREAM])
         files['thermal_grey'] = tone_map(pair.thermal_raw, rng)
     if options.has_full_truth:
-        depth = pair.rgb_view.depth_m
         kelvin = temperature_of(pair.thermal_view) + np.float32(ZERO_C_IN_K)
-        files['instance_map'] = (pair.rgb_view.instance_map + 1).astype(np.uint16)
-        near = np.where(np.isfinite(depth), depth, np.float32(0.0))
-        files['depth'] = _to_counts(near * np.float32(_DEPTH_STEPS_PER_M))
+        files['instance_map'] = instances_to_counts(pair.rgb_view.instance_map)
+        files['depth'] = depth_to_counts(pair.rgb_view.depth_m)
         files['temperature'] = _to_counts(kelvin * np.float32(COUNTS_PER_K))
     return files
+
+
+def depth_to_counts(depth_m: FloatArray) -> CountArray:
+    """Return depth as counts of 0.01 m: 0 = no depth (sky), 65535 = 655 m and more."""
+    near = np.where(np.isfinite(depth_m), depth_m, np.float32(0.0))
+    return _to_counts(near * np.float32(_DEPTH_STEPS_PER_M))
+
+
+def instances_to_counts(instance_map: IndexArray) -> CountArray:
+    """Return which object each pixel belongs to: 0 = none, then instance + 1."""
+    return np.asarray((instance_map + 1).astype(np.uint16))
 
 
 def _to_counts(values: FloatArray) -> CountArray:
@@ -265,6 +275,11 @@ def _describe_pair(pair: SyntheticPair) -> Row:
     sensor = pair.thermal_sensor
     if not sensor.is_tlinear or sensor.counts_per_k != COUNTS_PER_K:
         row['counts_per_k'], row['zero_c_counts'] = sensor.counts_per_k, sensor.zero_c_counts
+    if pair.time_s is not None:
+        row['time_s'] = round(pair.time_s, 6)
+        row['skew_s'] = round(pair.skew_s, 6)
+        for name, fault in (('rgb', pair.rgb_fault), ('thermal', pair.thermal_fault)):
+            row[f'{name}_fault'] = None if fault is None else fault.value
     if pair.contrast is not None:
         row['contrast_advantage'] = round(pair.contrast.contrast_advantage, 4)
     return row

@@ -34,11 +34,6 @@ def along(start: Point, direction: Point, length_m: float) -> Point:
     )
 
 
-def distance(one: Point, two: Point) -> float:
-    """Return the distance of two points, metres."""
-    return math.dist(one, two)
-
-
 def bend(
     root: Point, target: Point, lengths_m: tuple[float, float], towards: Point
 ) -> tuple[Point, Point]:

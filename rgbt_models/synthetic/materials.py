@@ -133,9 +133,12 @@ class MaterialTable:
 
     def lit_share(self, lights: float) -> FloatArray:
         """Return how far each material's lamp is on, 0..1: a ramp just above its threshold."""
-        return np.asarray(
-            np.clip((lights - self.light_threshold) * 20.0, 0.0, 1.0).astype(np.float32)
-        )
+        return lit_share(lights, self.light_threshold)
+
+
+def lit_share(lights: float, thresholds: FloatArray) -> FloatArray:
+    """Return how far lamps are on, 0..1, shape (n,): a ramp of 0.05 above each threshold (n,)."""
+    return np.asarray(np.clip((lights - thresholds) * 20.0, 0.0, 1.0), np.float32)
 
 
 def sample_colour(

@@ -109,6 +109,8 @@ _LIMB = _limb([(0.35, 1.0)], 7)  # 28 triangles: arms, legs, tubes
 _BLOB, _BLOB_FACES = _sphere(5, 8)
 _LEAVES = 110  # loose triangles around each clump
 _CYLINDER, _CYLINDER_FACES = _cylinder(12)
+_RIM = _CYLINDER[:12] * np.array([1.0, 1.0, 0.0], np.float32)
+_DISC = np.stack([np.zeros_like(_RIM), _RIM, np.roll(_RIM, -1, axis=0)], axis=1)
 _TYRE_SECTORS, _TYRE_SIDES = 18, 5
 _TYRE_FACES = _ring(_TYRE_SECTORS, _TYRE_SIDES)
 _BOX = np.array(
@@ -174,9 +176,7 @@ def cylinder(
 def disc(radius: float, centre: tuple[float, float, float], *, axis: str = 'y') -> FloatArray:
     """Return a flat disc across ``axis`` ('x', 'y' or 'z'), 12 triangles."""
     order = {'x': [2, 0, 1], 'y': [1, 2, 0], 'z': [0, 1, 2]}[axis]
-    rim = _CYLINDER[:12] * np.array([radius, radius, 0.0], np.float32)
-    corners = np.stack([np.zeros_like(rim), rim, np.roll(rim, -1, axis=0)], axis=1)
-    return np.asarray(corners[:, :, order] + np.array(centre, np.float32), np.float32)
+    return np.asarray(_DISC[:, :, order] * np.float32(radius) + np.array(centre, np.float32))
 
 
 def wheel_rim(

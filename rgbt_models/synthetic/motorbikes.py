@@ -107,10 +107,10 @@ def build_motorbike(
     Args:
         rng: Source of randomness.
         slot: Its place in the scene.
-        is_running: Engine and exhaust are hot, lights are on.
-        is_ridden: Upright, for a rider.
+        is_running: Engine and exhaust are hot.
+        is_ridden: Upright, for a rider, lights on at night.
     """
-    lit_from = rng.uniform(0.0, 0.6) if is_running else 2.0
+    lit_from = rng.uniform(0.0, 0.6) if is_ridden else 2.0
     painter = slot.painter(solar=0.5, texture_rgb=0.04, texture_k=0.4, light_threshold=lit_from)
     paint = _sample_motorbike_paint(rng, painter, is_running=is_running)
     chassis = _draw_chassis(rng)
@@ -140,6 +140,7 @@ def build_motorbike(
         mount=_motorbike_mount(rng, chassis),
         rider_height_m=min(max(rng.normal(1.75, 0.08), 1.5), 2.0),
         lamp=(lamp[0] + 0.1, 0.0, lamp[2]),
+        lit_from=lit_from,
     )
 
 

@@ -120,7 +120,7 @@ class Person:
         nose = along(along(middle, ahead, 1.05 * radius), up, -0.05 * size)
         limbs.tube(nose, along(nose, up, -0.06 * size), 0.06 * size, clothes.skin)
         if clothes.has_hair:
-            start = along(along(middle, ahead, -0.14 * size), up, 0.0)
+            start = along(middle, ahead, -0.14 * size)
             end = along(along(middle, ahead, -0.06 * size), up, 0.24 * size)
             limbs.add(start, end, (1.05 * radius, 1.22 * radius), clothes.hair, flatness=1.1)
         if clothes.has_long_hair:
@@ -166,12 +166,10 @@ class Person:
         sole = 0.024 * figure.height
         drop = min(figure.ankle, max(ankle[2], 0.5 * figure.ankle)) - sole
         heel = shifted(ankle, -0.012 * figure.height, 0.0, -drop)
-        toe_z = (
-            max(sole, heel[2] - 1.2 * (ankle[2] - figure.ankle)) if self.mount is None else None
-        )
-        toe = shifted(heel, 0.1 * figure.height, 0.01 * side, 0.0)
-        if toe_z is not None:
-            toe = (toe[0], toe[1], min(toe_z, heel[2]))
+        x, y, z = shifted(heel, 0.1 * figure.height, 0.01 * side, 0.0)
+        if self.mount is None:  # a raised heel points the toe down
+            z = min(max(sole, z - 1.2 * (ankle[2] - figure.ankle)), z)
+        toe = (x, y, z)
         limbs.add(heel, toe, (sole, 0.9 * sole), clothes.shoe)
 
     def _add_arm(self, limbs: LimbList, pose: Pose, index: int, side: float) -> None:
@@ -183,7 +181,7 @@ class Person:
         elbow, wrist = bend(shoulder, pose.hands[index], lengths, (-0.7, side * out, -0.5))
         thick = figure.girth * (0.35 + 0.65 * clothes.bulk)
         limbs.add(elbow, shoulder, (0.025 * thick, 0.033 * thick), clothes.sleeve)
-        lower = thick if clothes.forearm == clothes.top else figure.girth
+        lower = thick if clothes.forearm == clothes.sleeve else figure.girth
         limbs.add(wrist, elbow, (0.018 * lower, 0.025 * lower), clothes.forearm)
         size = 0.075 * figure.height / max(figure.forearm, 1e-3)
         tip = tuple(end + size * (end - start) for start, end in zip(elbow, wrist, strict=True))
@@ -289,7 +287,7 @@ def sample_person(
     figure = sample_figure(rng, height_m=height_m)
     if load in (Carried.STROLLER, Carried.BENCH, Carried.SUITCASE) and figure.height < 1.35:
         load = Carried.NOTHING
-    clothes = sample_clothes(rng, slot)
+    clothes = sample_clothes(rng.spawn(1)[0], slot)  # the body does not depend on the air
     material = clothes.bag
     if load in ON_GROUND:
         material = slot.add(
@@ -329,7 +327,7 @@ def sample_rider(
         has_helmet: Wears a helmet.
     """
     figure = sample_figure(rng, height_m=height_m)
-    clothes = sample_clothes(rng, slot, has_helmet=has_helmet)
+    clothes = sample_clothes(rng.spawn(1)[0], slot, has_helmet=has_helmet)
     return Person(
         figure=figure,
         habit=_sample_habit(rng, figure, Stance.RIDE, 0.0, Carried.NOTHING),

@@ -28,8 +28,10 @@ _BRAKING_M_S2 = 1.5
 _SWAY_YAW, _SWAY_PITCH, _SWAY_ROLL = 0.012, 0.003, 0.002  # rad, of a car on its springs
 _NEAR_M = 1.0  # what comes nearer to the rig than that would be driven through
 _HALF_WIDTH_M = 0.8  # of the rig
-_LOOK_S = 0.2
-_AWAY_M = 500.0
+_STEP_M = 0.3  # what is lower is no obstacle
+_HEADROOM_M = 0.2  # above the cameras
+_LOOK_S = 0.2  # between two looks at who is in the way
+_AWAY_M = 500.0  # behind
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -101,7 +103,11 @@ def sample_place(
         )
         return Place(scene=scene, way=Way(settings=scenario.ego, clear_m=math.inf))
     scene = sample_scene(
-        seed, layout=layout, view_angle_rad=view_angle_rad, keep_way_clear=speed_m_s > 0.0
+        seed,
+        environment=environment,
+        layout=layout,
+        view_angle_rad=view_angle_rad,
+        keep_way_clear=speed_m_s > 0.0,
     )
     free_m = min(scene.layout.clear_m, measure_free_way(scene, height_m=scenario.ego.height_m))
     way = Way(settings=scenario.ego, clear_m=max(free_m - _BEFORE_OBSTACLE_M, 0.0))
@@ -119,9 +125,12 @@ def clear_way(scene: Scene, way: Way, *, duration_s: float) -> Scene:
 
 
 def measure_free_way(scene: Scene, *, height_m: float) -> float:
-    """Return how far the rig can go along +x before it meets something fixed, metres."""
+    """Return how far the rig can go along +x before it meets something fixed, metres.
+
+    A kerb or anything else up to ``_STEP_M`` is driven over.
+    """
     beside = np.linspace(-_HALF_WIDTH_M, _HALF_WIDTH_M, 21)
-    heights = np.linspace(0.5 * height_m, height_m + 0.2, 5)
+    heights = np.linspace(min(_STEP_M, 0.5 * height_m), height_m + _HEADROOM_M, 7)
     y, z = (grid.ravel() for grid in np.meshgrid(beside, heights))
     origins = np.stack([np.zeros_like(y), y, z], axis=1).astype(np.float32)
     ahead = np.tile(np.array([1.0, 0.0, 0.0], np.float32), (len(origins), 1))

@@ -12,9 +12,9 @@ import numpy as np
 
 from rgbt_models.synthetic.actors import Course
 from rgbt_models.synthetic.animals import AnimalKind
-from rgbt_models.synthetic.cars import CarKind
-from rgbt_models.synthetic.layouts.layout import Use
-from rgbt_models.synthetic.placer import Footprint
+from rgbt_models.synthetic.cars import CarKind, sample_car_kind
+from rgbt_models.synthetic.layouts.layout import sample_count, Use
+from rgbt_models.synthetic.placer import ANYWHERE, Footprint
 from rgbt_models.synthetic.population import (
     add_animal,
     add_bicycle,
@@ -23,7 +23,6 @@ from rgbt_models.synthetic.population import (
     add_motorbike,
     add_person,
     add_truck,
-    add_van,
 )
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ _LARGE_KINDS = (
 )
 _MOST_PARKED = 16
 _SMALL_KINDS = (*[AnimalKind.DOG] * 4, AnimalKind.FOX, AnimalKind.CAT)
-# In the order of CarKind: saloon, hatchback, estate, SUV, pickup, van, sports car.
-_CAR_SHARES = (0.22, 0.25, 0.13, 0.18, 0.05, 0.13, 0.04)
 _LONG_KINDS = (CarKind.VAN, CarKind.PICKUP)
 _CAR = Footprint(length_m=5.3, width_m=2.15)
 _VAN = Footprint(length_m=7.0, width_m=2.3)
@@ -53,7 +50,6 @@ _DOG = Footprint(length_m=1.2, width_m=0.5)
 _LARGE_ANIMAL = Footprint(length_m=2.8, width_m=0.9)
 _ON_WHEELS = frozenset({Use.DRIVE, Use.BAY, Use.CROSS})
 _ON_FOOT = frozenset({Use.WALK, Use.CROSS})
-_ANYWHERE = frozenset({Use.DRIVE, Use.BAY, Use.WALK, Use.CROSS, Use.GREEN})
 _OPEN = frozenset({Use.GREEN, Use.DRIVE, Use.WALK})
 
 
@@ -67,8 +63,8 @@ class Crew:
     ambient_c: float
 
     def count(self, mean: float) -> int:
-        """Draw a count from 0 to twice the mean."""
-        return int(self.rng.uniform(0.0, 2.0 * mean + 1.0))
+        """Draw how many there are, 0 to twice the mean."""
+        return sample_count(self.rng, mean)
 
 
 def add_traffic(crew: Crew) -> None:
@@ -131,7 +127,7 @@ def _add_parked(crew: Crew, spot: Spot) -> bool:
     yaw = spot.yaw_rad + rng.normal(0.0, 0.02) + (math.pi if rng.random() < 0.3 else 0.0)
     x, y = spot.x + rng.normal(0.0, 0.06), spot.y + rng.normal(0.0, 0.06)
     is_two_wheeler = not spot.is_long and rng.random() < 0.06
-    kind = _sample_car_kind(rng)
+    kind = sample_car_kind(rng)
     footprint = _VAN if kind in _LONG_KINDS else _CAR
     if spot.is_long or is_two_wheeler:
         footprint = _TRUCK if spot.is_long else _MOTORBIKE
@@ -153,27 +149,18 @@ def _add_parked(crew: Crew, spot: Spot) -> bool:
     return True
 
 
-def _sample_car_kind(rng: np.random.Generator) -> CarKind:
-    kinds = list(CarKind)
-    return kinds[int(rng.choice(len(kinds), p=_CAR_SHARES))]
-
-
 def _add_driving_car(crew: Crew) -> None:
     rng, rates = crew.rng, crew.placer.layout.rates
     is_on_lane = rng.random() >= rates.off_lane
-    kind = _sample_car_kind(rng)
+    kind = sample_car_kind(rng)
     footprint = _VAN if kind in _LONG_KINDS else _CAR
     # Nearer cars are a featureless plane seen from above.
     if is_on_lane:
         course = _on_lane(crew, footprint, near_m=9.0, far_m=70.0, speed=(0.0, 12.0))
     else:
-        uses = _ON_WHEELS if rng.random() < 0.6 else _ANYWHERE
+        uses = _ON_WHEELS if rng.random() < 0.6 else ANYWHERE
         course = _anywhere(crew, footprint, near_m=9.0, far_m=60.0, uses=uses)
-    if course is None:
-        return
-    if kind is CarKind.VAN:
-        add_van(rng, crew.builder, course, ambient_c=crew.ambient_c)
-    else:
+    if course is not None:
         add_car(rng, crew.builder, course, ambient_c=crew.ambient_c, kind=kind)
 
 
@@ -194,7 +181,7 @@ def _add_motorbike(crew: Crew) -> None:
     if has_rider:
         course = _on_lane(crew, _MOTORBIKE, near_m=5.0, far_m=34.0, speed=(3.0, 12.0))
     else:
-        course = _anywhere(crew, _MOTORBIKE, near_m=4.5, far_m=26.0, uses=_ANYWHERE)
+        course = _anywhere(crew, _MOTORBIKE, near_m=4.5, far_m=26.0, uses=ANYWHERE)
     if course is not None:
         add_motorbike(rng, crew.builder, course, ambient_c=crew.ambient_c, has_rider=has_rider)
 
@@ -204,7 +191,7 @@ def _add_cyclist(crew: Crew) -> None:
     if rng.random() < 0.6:
         course = _on_lane(crew, _BICYCLE, near_m=4.5, far_m=30.0, speed=(2.0, 5.0), is_narrow=True)
     else:
-        course = _anywhere(crew, _BICYCLE, near_m=4.5, far_m=30.0, uses=_ANYWHERE, speed=3.5)
+        course = _anywhere(crew, _BICYCLE, near_m=4.5, far_m=30.0, uses=ANYWHERE, speed=3.5)
     if course is not None:
         is_pushed = rng.random() < 0.08
         add_bicycle(
@@ -216,7 +203,7 @@ def _add_cyclist(crew: Crew) -> None:
 def _add_standing_bicycle(crew: Crew) -> None:
     """Add a bicycle without a rider, in one of four cases a row of them."""
     rng = crew.rng
-    course = _anywhere(crew, _BICYCLE, near_m=4.0, far_m=26.0, uses=_ANYWHERE - {Use.DRIVE})
+    course = _anywhere(crew, _BICYCLE, near_m=4.0, far_m=26.0, uses=ANYWHERE - {Use.DRIVE})
     if course is None:
         return
     add_bicycle(rng, crew.builder, course, ambient_c=crew.ambient_c, has_rider=False)
@@ -243,11 +230,17 @@ def _on_lane(
     speed: tuple[float, float],
     is_narrow: bool = False,
 ) -> Course | None:
-    """Find a free place on a lane, as far away as candidates are."""
+    """Find a free place on a lane, as far away as candidates are.
+
+    Where there is no lane of the kind asked for, the other kind serves: cars on a wide path,
+    bicycles in a car park.
+    """
     rng, placer = crew.rng, crew.placer
     for _ in range(_TRIES):
+        # One draw picks the lane, another one the place along it.
         lane = placer.layout.lane_near(*placer.candidate(rng, near_m, far_m), is_narrow=is_narrow)
-        lane = lane or placer.layout.lane_near(0.0, 0.0, is_narrow=not is_narrow)
+        if lane is None:
+            lane = placer.layout.lane_near(0.0, 0.0, is_narrow=not is_narrow)
         if lane is None:
             return None
         x, y = _beside_line(crew, lane, placer.candidate(rng, near_m, far_m))
@@ -303,7 +296,7 @@ def _add_walkers(crew: Crew) -> None:
     """Add one person and, in three of ten cases, up to two more; sometimes a dog."""
     rng, placer = crew.rng, crew.placer
     radius = 0.34 if rng.random() < 0.7 else 0.27
-    uses = _ON_FOOT if rng.random() < placer.layout.rates.on_foot else _ANYWHERE
+    uses = _ON_FOOT if rng.random() < placer.layout.rates.on_foot else ANYWHERE
     position = placer.place(rng, near_m=4.5, far_m=50.0, radius_m=radius, uses=uses)
     if position is None:
         position = placer.place(rng, near_m=4.5, far_m=50.0, radius_m=radius)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import FloatArray
 
 _TRIES = 12
-_ANYWHERE = frozenset({Use.DRIVE, Use.BAY, Use.WALK, Use.CROSS, Use.GREEN})
+ANYWHERE = frozenset(Use) - {Use.BUILT}
 
 Candidate = Callable[[np.random.Generator, float, float], tuple[float, float]]
 """Draws a ground position (x, y) between a nearest and a farthest distance."""
@@ -155,7 +155,7 @@ class Placer:
         near_m: float,
         far_m: float,
         radius_m: float,
-        uses: Collection[Use] = _ANYWHERE,
+        uses: Collection[Use] = ANYWHERE,
     ) -> FloatArray | None:
         """Draw a free position, or None after twelve failures.
 

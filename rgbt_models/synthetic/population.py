@@ -3,12 +3,15 @@
 
 All share their first arguments: the source of randomness, the builder that receives the actor,
 the course it takes, and ``ambient_c``, the air temperature that clothes and engines depend on.
+Each actor draws from a generator of its own, spawned from the one given: whatever the air makes
+somebody wear, those added later are the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +29,19 @@ from rgbt_models.synthetic.two_wheelers import build_bicycle
 if TYPE_CHECKING:
     from rgbt_models.synthetic.actors import Course
     from rgbt_models.synthetic.builder import SceneBuilder
+    from rgbt_models.synthetic.limbs import Point
     from rgbt_models.synthetic.two_wheelers import TwoWheeler
     from rgbt_models.synthetic.vehicle_body import Vehicle
 
-_RUNNING_RATE = 0.6
+_RUNNING_RATE = 0.6  # of cars that stand
+_JUST_PARKED_RATE = 0.2  # of motorbikes that stand
+_HELMET_RATES = {Label.BICYCLE: 0.45, Label.MOTORBIKE: 0.92}
 _BEAM_COLOUR: tuple[float, float, float] = (60.0, 57.0, 51.0)
 _PUSHED_M = 0.45  # a pushed bicycle is that far to the right of whoever pushes it
+
+
+def _own(rng: np.random.Generator) -> np.random.Generator:
+    return rng.spawn(1)[0]
 
 
 def _open_slot(builder: SceneBuilder, label: Label, ambient_c: float) -> Slot:
@@ -45,33 +55,42 @@ def _open_slot(builder: SceneBuilder, label: Label, ambient_c: float) -> Slot:
 
 
 def _is_running(rng: np.random.Generator, course: Course, asked: bool | None) -> bool:
-    """What drives runs; what stands runs as asked, or is drawn."""
+    """Tell whether an engine runs: as asked or, if None, when it drives or as drawn."""
     drawn = rng.random() < _RUNNING_RATE
     if asked is not None:
         return asked
     return drawn or course.speed_m_s > 0.0
 
 
+class _Build(Protocol):
+    """Draws a vehicle."""
+
+    def __call__(self, rng: np.random.Generator, slot: Slot, *, is_running: bool) -> Vehicle:
+        """Return the vehicle for a slot."""
+
+
 def _add_vehicle(
     rng: np.random.Generator,
     builder: SceneBuilder,
     course: Course,
-    vehicle: Vehicle,
+    slot: Slot,
+    build: _Build,
     *,
-    frame: int,
-    is_running: bool,
+    is_running: bool | None,
 ) -> None:
+    running = _is_running(rng, course, is_running)
+    vehicle = build(rng, slot, is_running=running)
     body = RigidBody(mesh=vehicle.mesh, materials=vehicle.materials)
-    builder.actors.append(Actor(shape=body, frame=frame, course=course))
-    if is_running:
-        _add_beam(rng, builder, frame, vehicle.lamp, vehicle.lit_from, strength=1.0)
+    builder.actors.append(Actor(shape=body, frame=slot.frame, course=course))
+    if running:
+        _add_beam(rng, builder, slot.frame, vehicle.lamp, vehicle.lit_from, strength=1.0)
 
 
 def _add_beam(
     rng: np.random.Generator,
     builder: SceneBuilder,
     frame: int,
-    position: tuple[float, float, float],
+    position: Point,
     lit_from: float,
     *,
     strength: float,
@@ -92,28 +111,21 @@ def add_car(
     is_running: bool | None = None,
     kind: CarKind | None = None,
 ) -> None:
-    """Add one car; running (warm, lights on at night) or parked, drawn if None."""
+    """Add one car or van.
+
+    Args:
+        rng: Source of randomness.
+        builder: Receives the car.
+        course: Where to, from the middle of the car.
+        ambient_c: Air temperature.
+        is_running: Warm, with its lights on at night; if None, always when it drives and six of
+            ten times when it stands.
+        kind: Saloon, van, ...; drawn if None.
+    """
+    rng = _own(rng)
     slot = _open_slot(builder, Label.CAR, ambient_c)
-    running = _is_running(rng, course, is_running)
-    vehicle = build_car(
-        rng,
-        slot,
-        is_running=running,
-        kind=kind,
-    )
-    _add_vehicle(rng, builder, course, vehicle, frame=slot.frame, is_running=running)
-
-
-def add_van(
-    rng: np.random.Generator,
-    builder: SceneBuilder,
-    course: Course,
-    *,
-    ambient_c: float = 15.0,
-    is_running: bool | None = None,
-) -> None:
-    """Add one van, which counts as a car."""
-    add_car(rng, builder, course, ambient_c=ambient_c, is_running=is_running, kind=CarKind.VAN)
+    build = partial(build_car, kind=kind)
+    _add_vehicle(rng, builder, course, slot, build, is_running=is_running)
 
 
 def add_truck(
@@ -124,15 +136,10 @@ def add_truck(
     ambient_c: float = 15.0,
     is_running: bool | None = None,
 ) -> None:
-    """Add one lorry with a box, tank, container, tipper or open load."""
+    """Add one lorry with a box, tank, container, tipper or open load; arguments as of cars."""
+    rng = _own(rng)
     slot = _open_slot(builder, Label.TRUCK, ambient_c)
-    running = _is_running(rng, course, is_running)
-    vehicle = build_lorry(
-        rng,
-        slot,
-        is_running=running,
-    )
-    _add_vehicle(rng, builder, course, vehicle, frame=slot.frame, is_running=running)
+    _add_vehicle(rng, builder, course, slot, build_lorry, is_running=is_running)
 
 
 def add_bus(
@@ -143,15 +150,10 @@ def add_bus(
     ambient_c: float = 15.0,
     is_running: bool | None = None,
 ) -> None:
-    """Add one bus or coach, which counts as a truck."""
+    """Add one bus or coach, which counts as a truck; arguments as of cars."""
+    rng = _own(rng)
     slot = _open_slot(builder, Label.TRUCK, ambient_c)
-    running = _is_running(rng, course, is_running)
-    vehicle = build_bus(
-        rng,
-        slot,
-        is_running=running,
-    )
-    _add_vehicle(rng, builder, course, vehicle, frame=slot.frame, is_running=running)
+    _add_vehicle(rng, builder, course, slot, build_bus, is_running=is_running)
 
 
 def add_person(
@@ -174,13 +176,10 @@ def add_person(
             gait follows the course.
         carried: What goes with the person; drawn if None.
     """
+    rng = _own(rng)
     slot = _open_slot(builder, Label.PERSON, ambient_c)
-    person = sample_person(
-        rng,
-        slot,
-        speed_m_s=None if has_own_speed else course.speed_m_s,
-        carried=carried,
-    )
+    speed_m_s = None if has_own_speed else course.speed_m_s
+    person = sample_person(rng, slot, speed_m_s=speed_m_s, carried=carried)
     course = replace(course, speed_m_s=person.speed_m_s)
     builder.actors.append(Actor(shape=person, frame=slot.frame, course=course))
 
@@ -202,8 +201,9 @@ def add_bicycle(
         course: Where to; ignored if it stands alone.
         ambient_c: Air temperature.
         has_rider: Somebody rides it.
-        is_pushed: Somebody walks beside it; only without a rider.
+        is_pushed: Somebody walks beside it; without a rider only, who wins if both are asked for.
     """
+    rng = _own(rng)
     slot = _open_slot(builder, Label.BICYCLE, ambient_c)
     is_held = has_rider or is_pushed
     bicycle = build_bicycle(rng, slot, is_ridden=is_held)
@@ -216,8 +216,7 @@ def add_bicycle(
     course = course if is_held else replace(course, speed_m_s=0.0)
     _add_two_wheeler(builder, course, bicycle, slot.frame)
     if has_rider:
-        has_helmet = rng.random() < 0.45
-        _add_rider(rng, builder, course, bicycle, ambient_c=ambient_c, has_helmet=has_helmet)
+        _add_rider(rng, builder, course, bicycle, slot)
 
 
 def _add_pusher(
@@ -256,23 +255,19 @@ def add_motorbike(
         course: Where to; ignored without a rider.
         ambient_c: Air temperature.
         has_rider: Somebody rides it.
-        is_running: Hot, with its light on; if None, when it is ridden and, one in five, when it
-            has just been parked.
+        is_running: Hot; if None, when it is ridden and, one in five, when it has just been
+            parked. Its lights are on at night only when it is ridden.
     """
+    rng = _own(rng)
     slot = _open_slot(builder, Label.MOTORBIKE, ambient_c)
-    running = has_rider or rng.random() < 0.2 if is_running is None else is_running
-    motorbike = build_motorbike(
-        rng,
-        slot,
-        is_running=running,
-        is_ridden=has_rider,
-    )
+    drawn = has_rider or rng.random() < _JUST_PARKED_RATE
+    running = drawn if is_running is None else is_running
+    motorbike = build_motorbike(rng, slot, is_running=running, is_ridden=has_rider)
     course = course if has_rider else replace(course, speed_m_s=0.0)
     _add_two_wheeler(builder, course, motorbike, slot.frame)
     if has_rider:
-        _add_beam(rng, builder, slot.frame, motorbike.lamp, 0.4, strength=0.6)
-        has_helmet = rng.random() < 0.92
-        _add_rider(rng, builder, course, motorbike, ambient_c=ambient_c, has_helmet=has_helmet)
+        _add_beam(rng, builder, slot.frame, motorbike.lamp, motorbike.lit_from, strength=0.6)
+        _add_rider(rng, builder, course, motorbike, slot)
 
 
 def _add_two_wheeler(
@@ -287,17 +282,13 @@ def _add_rider(
     builder: SceneBuilder,
     course: Course,
     vehicle: TwoWheeler,
-    *,
-    ambient_c: float,
-    has_helmet: bool,
+    ridden: Slot,
 ) -> None:
-    slot = _open_slot(builder, Label.RIDER, ambient_c)
+    """Add whoever rides the vehicle of a slot."""
+    has_helmet = rng.random() < _HELMET_RATES[ridden.label]
+    slot = _open_slot(builder, Label.RIDER, ridden.ambient_c)
     rider = sample_rider(
-        rng,
-        slot,
-        mount=vehicle.mount,
-        height_m=vehicle.rider_height_m,
-        has_helmet=has_helmet,
+        rng, slot, mount=vehicle.mount, height_m=vehicle.rider_height_m, has_helmet=has_helmet
     )
     builder.actors.append(Actor(shape=rider, frame=slot.frame, course=course))
 
@@ -322,12 +313,9 @@ def add_animal(
             gait follows the course.
         kind: Dog, deer, ...; drawn if None.
     """
+    rng = _own(rng)
     slot = _open_slot(builder, Label.ANIMAL, ambient_c)
-    animal = sample_animal(
-        rng,
-        slot,
-        speed_m_s=None if has_own_speed else course.speed_m_s,
-        kind=kind,
-    )
+    speed_m_s = None if has_own_speed else course.speed_m_s
+    animal = sample_animal(rng, slot, speed_m_s=speed_m_s, kind=kind)
     course = replace(course, speed_m_s=animal.speed_m_s)
     builder.actors.append(Actor(shape=animal, frame=slot.frame, course=course))

@@ -12,7 +12,7 @@ from enum import Enum
 import math
 from typing import TYPE_CHECKING
 
-from rgbt_models.synthetic.limbs import along, distance, Point, shifted
+from rgbt_models.synthetic.limbs import along, Point, shifted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,7 +169,7 @@ def pose_rider(figure: Figure, habit: Habit, mount: Mount, travelled_m: float) -
     for _ in range(12):  # lean until the hands reach
         torso = (math.sin(lean), 0.0, math.cos(lean))
         shoulder = shifted(along(pelvis, torso, figure.torso), 0.0, figure.shoulder, 0.0)
-        if distance(shoulder, mount.grips[1]) < arm:
+        if math.dist(shoulder, mount.grips[1]) < arm:
             break
         lean += 0.1
     angle = habit.phase * 2.0 * math.pi + 2.0 * math.pi * travelled_m / mount.rollout_m

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a sequence is made of, as a YAML file says it: place, light, cameras, failures, truth.
 
-Times within the sequence are shares of it, so that a shorter one is the same one in less time.
+Light changes and cameras fail at shares of the sequence, so that a shorter one is the same one in
+less time. What is said in seconds stays: ``clip_s``, periods of the rig and of the shutter.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import math
 from rgbt_models.errors import DatasetError
 from rgbt_models.synthetic.environment import Condition
 from rgbt_models.synthetic.faults import CAMERAS, kinds_of
+from rgbt_models.synthetic.lens import NUM_COEFFICIENTS
 from rgbt_models.train.settings import ABOVE_0, check_numbers, FROM_0, PART, Rule
 
 PATHS = ('forward', 'still', 'pan')
@@ -17,6 +18,17 @@ QUALITIES = ('clean', 'drawn')
 THERMAL_OUTPUTS = ('tlinear_10mk', 'tlinear_100mk', 'linear_14bit')
 _FINITE: Rule = (math.isfinite, 'a finite number')
 _CONDITIONS = tuple(str(item.value) for item in Condition)
+# What numbers of an Environment must be; those that are not here may be anything.
+_LIGHT_RULES: dict[str, Rule] = {
+    'ambient_c': (lambda value: -60.0 <= value <= 60.0, 'a value in -60..60 degrees Celsius'),
+    **dict.fromkeys(
+        ('sky_light_slope', 'sky_zenith_loss', 'lights', 'ego_headlight', 'cloud_cover'), PART
+    ),
+    **dict.fromkeys(('wind', 'wetness', 'rain'), PART),
+    **dict.fromkeys(('sun_strength', 'haze_per_m', 'thermal_haze_per_m', 'sky_cooling_k'), FROM_0),
+    **dict.fromkeys(('solar_heating_k', 'thermal_contrast'), FROM_0),
+    **dict.fromkeys(('sun_colour', 'sky_light', 'sky_radiance', 'sky_glow'), FROM_0),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +39,7 @@ class LightKey:
         share: When, as a share of the sequence, 0..1.
         condition: What is drawn: 'day', 'dusk', 'night', 'fog', ...; '' = drawn too.
         values: Fields of ``Environment`` that are given instead of drawn; a colour or a direction
-            is a list of three numbers.
+            is a list of three numbers (a direction of any length but 0).
     """
 
     share: float = 0.0
@@ -42,6 +54,16 @@ class LightKey:
         """
         check_numbers(self, {'share': PART}, what='scenario')
         check_choice('condition', self.condition, (DRAWN, *_CONDITIONS))
+        for name, value in self.values:
+            numbers = value if isinstance(value, tuple) else (value,)
+            is_usable, wanted = _LIGHT_RULES.get(name, _FINITE)
+            is_nowhere = name == 'sun_direction' and not any(numbers)
+            if is_nowhere or not all(map(is_usable, numbers)):
+                wanted = 'a direction, not zero' if is_nowhere else wanted
+                shown = list(value) if isinstance(value, tuple) else value
+                raise DatasetError(
+                    f'{name} is {shown}; expected {wanted}; correct the scenario file'
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +155,11 @@ class CameraSettings:
         angles_deg: Yaw (left), pitch (up) and roll on the rig.
         centre_shift_px: Principal point minus the middle of the image.
         distortion: Coefficients k1 k2 p1 p2 [k3 [k4 k5 k6]] of OpenCV; none = no distortion.
-        rate_hz: Images per second.
+        rate_hz: Images per second, at most 1000.
         phase_s: Exposures happen this much after the start of each period.
         offset_s: Stamps are this much later than the exposure.
         jitter_s: Stamps scatter by this much to either side.
-        transport_s: From the stamp to the arrival of the message.
+        transport_s: From the exposure to the arrival of the message.
     """
 
     width: int = 640
@@ -163,7 +185,7 @@ class CameraSettings:
             'width': (lambda value: value >= 16, 'at least 16 px'),
             'height': (lambda value: value >= 16, 'at least 16 px'),
             'hfov_deg': (lambda value: 1.0 <= value <= 150.0, 'a value in 1..150 degrees'),
-            'rate_hz': ABOVE_0,
+            'rate_hz': (lambda value: 0.0 < value <= 1000.0, 'a value above 0, at most 1000 Hz'),
             'phase_s': FROM_0,
             'offset_s': _FINITE,
             'jitter_s': FROM_0,
@@ -174,7 +196,7 @@ class CameraSettings:
             ('position_m', (3,)),
             ('angles_deg', (3,)),
             ('centre_shift_px', (2,)),
-            ('distortion', (0, 4, 5, 8)),
+            ('distortion', NUM_COEFFICIENTS),
         ):
             values = getattr(self, name)
             if len(values) not in lengths or not all(map(math.isfinite, values)):

@@ -28,7 +28,7 @@ from rgbt_models.synthetic.environment import (
     sample_condition,
     sample_environment,
 )
-from rgbt_models.synthetic.layouts import build_layout, Layout, LayoutKind, sample_kind
+from rgbt_models.synthetic.layouts import build_layout, Layout, LayoutKind, sample_layout_kind
 from rgbt_models.synthetic.materials import MaterialTable
 from rgbt_models.synthetic.meshes import face_normals
 from rgbt_models.synthetic.placement import add_animals, add_people, add_traffic, Crew
@@ -212,6 +212,7 @@ def sample_scene(
     seed: int,
     *,
     condition: Condition | None = None,
+    environment: Environment | None = None,
     layout: LayoutKind | None = None,
     view_angle_rad: float = math.radians(56.0),
     keep_way_clear: bool = False,
@@ -224,17 +225,19 @@ def sample_scene(
     Args:
         seed: The same seed gives the same scene.
         condition: Light and weather; None draws one.
+        environment: Used instead of one that is drawn; then the condition is only noted.
         layout: Kind of place; None draws one.
-        view_angle_rad: Horizontal angle within which things are placed: the field of view of
-            the camera that will look.
+        view_angle_rad: Horizontal angle, below pi, within which things are placed: the field of
+            view of the camera that will look.
         keep_way_clear: Leave the rig's way along +x free for ``Scene.layout.clear_m``.
     """
     light_rng, place_rng, actor_rng, clutter_rng, ego_rng = np.random.default_rng(seed).spawn(5)
     drawn = sample_condition(light_rng)
-    asked = drawn if condition is None else condition
-    environment = sample_environment(light_rng, asked)
+    asked = drawn if condition is None and environment is None else condition
+    if environment is None:
+        environment = sample_environment(light_rng, asked)
     appearance = sample_appearance(place_rng)
-    kind = sample_kind(place_rng)
+    kind = sample_layout_kind(place_rng)
     builder = SceneBuilder()
     place = build_layout(place_rng, builder, kind if layout is None else layout)
     ego = sample_ego(ego_rng, yaw_spread_rad=place.yaw_spread_rad)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 import math
 from typing import Any, TYPE_CHECKING
@@ -46,7 +47,8 @@ class Shot:
         index: Which image of this camera.
         time_s: When it was exposed, since the start.
         stamp_s: When the camera says it was.
-        image: RGB (h, w, 3) uint8 or thermal counts (h, w) uint16 of 0.01 K; None = not sent.
+        image: RGB (h, w, 3) uint8 or thermal counts (h, w) uint16, whose meaning ``sensor`` says;
+            None = not sent.
         fault: How the camera fails at this moment, None if it works.
         view: What there was to see, whatever the camera made of it.
         environment: Light and heat of the moment.
@@ -223,16 +225,21 @@ def pair_shots(
         max_apart_s: Images farther apart than this make no pair.
         has_contrast: Also measure how well each camera sees each object.
     """
-    for rgb, thermal in _join(shots):
+    for rgb, thermal in _join(shots, max_apart_s):
         if abs(thermal.time_s - rgb.time_s) <= max_apart_s:
             pair = _pair(rgb, thermal, rig)
             yield replace(pair, contrast=contrast_of(pair)) if has_contrast else pair
 
 
-def _join(shots: Iterable[Shot]) -> Iterator[tuple[Shot, Shot]]:
-    waiting: list[Shot] = []
+def _join(shots: Iterable[Shot], max_apart_s: float) -> Iterator[tuple[Shot, Shot]]:
+    waiting: deque[Shot] = deque()
     before: Shot | None = None
     for shot in shots:
+        # What has waited for long finds nothing nearer: a failure may last, and shots are large.
+        while waiting and shot.time_s - waiting[0].time_s > max_apart_s:
+            rgb = waiting.popleft()
+            if before is not None:
+                yield rgb, before
         if shot.image is None:
             continue
         if shot.camera == 'rgb':
@@ -243,7 +250,8 @@ def _join(shots: Iterable[Shot]) -> Iterator[tuple[Shot, Shot]]:
                 before is not None and rgb.time_s - before.time_s < shot.time_s - rgb.time_s
             )
             yield rgb, before if is_nearer and before is not None else shot
-        waiting, before = [], shot
+        waiting.clear()
+        before = shot
     if before is not None:
         for rgb in waiting:
             yield rgb, before
@@ -265,6 +273,10 @@ def _pair(rgb: Shot, thermal: Shot, rig: Rig) -> SyntheticPair:
         exposure=rgb.exposure,
         rgb_sensor=rgb.sensor,
         thermal_sensor=thermal.sensor,
+        time_s=rgb.time_s,
+        skew_s=thermal.time_s - rgb.time_s,
+        rgb_fault=rgb.fault,
+        thermal_fault=thermal.fault,
     )
 
 
@@ -290,6 +302,8 @@ def _sample_lights(scenario: Scenario) -> Iterator[Environment]:
             name: np.array(value, np.float32) if isinstance(value, tuple) else value
             for name, value in key.values
         }
+        if 'sun_direction' in given:
+            given['sun_direction'] /= np.linalg.norm(given['sun_direction'])
         yield replace(drawn, **given)
 
 

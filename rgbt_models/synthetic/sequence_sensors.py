@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import math
-from typing import Any, TYPE_CHECKING
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 
@@ -27,41 +27,11 @@ from rgbt_models.synthetic.thermal_sensor import (
 from rgbt_models.synthetic.world import in_weather, radiance_of, temperature_of
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from rgbt_models.synthetic.arrays import ByteArray, CountArray, FloatArray
     from rgbt_models.synthetic.environment import Environment
     from rgbt_models.synthetic.scenario import Scenario
     from rgbt_models.synthetic.scenario_groups import SensorSettings
     from rgbt_models.synthetic.world import CameraView
-
-    class SequenceSensor(Protocol):
-        """A sensor that is asked for one image after another.
-
-        Attributes:
-            sensor: As it took the last image.
-            exposure: Of the last image; None of a thermal one.
-        """
-
-        sensor: RgbSensor | ThermalSensor
-        exposure: Exposure | None
-
-        def take(
-            self,
-            view: CameraView,
-            environment: Environment,
-            rng: np.random.Generator,
-            *,
-            clip: int,
-        ) -> ByteArray | CountArray:
-            """Return the image of a view."""
-
-        def is_correcting_at(self, time_s: float) -> bool:
-            """Tell whether the shutter is closed for a flat-field correction."""
-
-        def recalibrate(self) -> None:
-            """Forget the pattern: a flat-field correction makes another one."""
-
 
 _BLUR_WIDTH_PX = 320  # of the image that thermal_blur_px is said for
 _DAY_GAIN = 100.0
@@ -69,6 +39,34 @@ _GLOW = 0.25  # with all lights on
 _FFC_S = 0.6
 _LINEAR_14_BIT = (38.0, 3200.0)  # counts per kelvin, counts at 0 C
 _RGB, _THERMAL, _PATTERN = 21, 22, 23  # streams of random numbers
+
+
+class SequenceSensor(Protocol):
+    """A sensor that is asked for one image after another.
+
+    Attributes:
+        sensor: As it took the last image.
+        exposure: Of the last image; None of a thermal one.
+    """
+
+    sensor: RgbSensor | ThermalSensor
+    exposure: Exposure | None
+
+    def take(
+        self,
+        view: CameraView,
+        environment: Environment,
+        rng: np.random.Generator,
+        *,
+        clip: int,
+    ) -> ByteArray | CountArray:
+        """Return the image of a view."""
+
+    def is_correcting_at(self, time_s: float) -> bool:
+        """Tell whether the shutter is closed for a flat-field correction."""
+
+    def recalibrate(self) -> None:
+        """Forget the pattern: a flat-field correction makes another one."""
 
 
 def open_sensors(scenario: Scenario) -> dict[str, SequenceSensor]:
@@ -118,7 +116,6 @@ class _SequenceRgb:
         self.exposure: Exposure | None = None
         self._settings, self._seed = scenario.sensors, scenario.seed
         self._keep = math.exp(-1.0 / (scenario.rig.rgb.rate_hz * scenario.sensors.exposure_s))
-        self._camera: RgbSensor | None = None
         self._gain, self._clip = 0.0, -1
 
     def take(
@@ -149,10 +146,8 @@ class _SequenceRgb:
     def _in_weather(self, environment: Environment) -> RgbSensor:
         if self._settings.rgb == 'clean':
             return in_weather(environment)
-        if self._camera is None:
-            drawn_rng = np.random.default_rng([self._seed, _RGB])
-            self._camera = sample_rgb_sensor(drawn_rng, environment)
-        return replace(self._camera, rain=float(environment.rain))
+        # The same draws for every image: one camera, which shakes and glares with the light.
+        return sample_rgb_sensor(np.random.default_rng([self._seed, _RGB]), environment)
 
     def _meter(self, radiance: FloatArray, lights: float) -> Exposure:
         night = math.log(self._settings.night_gain)

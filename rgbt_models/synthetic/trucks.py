@@ -18,6 +18,7 @@ from rgbt_models.synthetic.vehicle_body import (
     add_skin,
     add_underbody,
     add_wheel,
+    finish_vehicle,
     Paint,
     sample_body_colour,
     sample_paint,
@@ -83,12 +84,7 @@ def _sample_lorry(rng: np.random.Generator) -> _Lorry:
     )
 
 
-def build_lorry(
-    rng: np.random.Generator,
-    slot: Slot,
-    *,
-    is_running: bool,
-) -> Vehicle:
+def build_lorry(rng: np.random.Generator, slot: Slot, *, is_running: bool) -> Vehicle:
     """Draw a lorry of 5.5 to 12.1 m: a cab, wheels, and a box, tank, tipper or open load.
 
     Args:
@@ -122,14 +118,7 @@ def build_lorry(
               size=(0.3, rng.uniform(0.14, 0.26)))  # fmt: skip
     for x in (-front - 0.03, front + 0.03):
         parts.add(box((0.02, 0.5, 0.12), (x, 0.0, 0.6)), paint.plate)
-    mesh, materials = parts.joined()
-    return Vehicle(
-        mesh=mesh,
-        materials=materials,
-        size=(size.length, size.width, max(size.cab_height, size.load_height)),
-        lamp=(front + 0.12, 0.0, lamp_z),
-        lit_from=paint.lit_from,
-    )
+    return finish_vehicle(parts, paint, lamp=(front + 0.12, 0.0, lamp_z))
 
 
 def _add_cab(
@@ -243,12 +232,7 @@ def _add_open_load(
         parts.add(box(size, at), painter(sample_colour(rng), offset_k=rng.uniform(-3.0, 4.0)))
 
 
-def build_bus(
-    rng: np.random.Generator,
-    slot: Slot,
-    *,
-    is_running: bool,
-) -> Vehicle:
+def build_bus(rng: np.random.Generator, slot: Slot, *, is_running: bool) -> Vehicle:
     """Draw a bus or coach of 7 to 12.5 m: long rows of windows, the engine at the back.
 
     Args:
@@ -279,14 +263,7 @@ def build_bus(
     for x in (-front - 0.03, front + 0.03):
         parts.add(box((0.02, 0.5, 0.12), (x, 0.0, 0.5)), paint.plate)
     add_mirrors(parts, paint.trim, x=front + 0.1, half_m=half, z=0.72 * height)
-    mesh, materials = parts.joined()
-    return Vehicle(
-        mesh=mesh,
-        materials=materials,
-        size=(length, width, height),
-        lamp=(front + 0.12, 0.0, lamp_z),
-        lit_from=paint.lit_from,
-    )
+    return finish_vehicle(parts, paint, lamp=(front + 0.12, 0.0, lamp_z))
 
 
 def _add_bus_body(

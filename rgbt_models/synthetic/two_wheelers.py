@@ -41,6 +41,7 @@ class TwoWheeler:
     mount: Mount
     rider_height_m: float
     lamp: Point  # in the vehicle's frame
+    lit_from: float  # Environment.lights above which it is lit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +70,8 @@ def build_bicycle(
         slot: Its place in the scene.
         is_ridden: Upright and lit, for a rider.
     """
-    paint = slot.painter(
-        solar=0.5, texture_rgb=0.05, texture_k=0.3, light_threshold=rng.uniform(0.3, 0.8)
-    )
+    lit_from = rng.uniform(0.3, 0.8)
+    paint = slot.painter(solar=0.5, texture_rgb=0.05, texture_k=0.3, light_threshold=lit_from)
     kind = BicycleKind(int(rng.choice(4, p=[0.5, 0.2, 0.24, 0.06])))
     size = rng.uniform(0.62, 0.85) if rng.random() < 0.13 else rng.uniform(0.93, 1.06)
     bones = _draw_skeleton(rng, kind, size)
@@ -111,6 +111,7 @@ def build_bicycle(
         mount=_bicycle_mount(rng, bones, kind, size),
         rider_height_m=1.72 * size * rng.uniform(0.97, 1.07),
         lamp=lamp,
+        lit_from=lit_from,
     )
 
 

@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rgbt_models.synthetic.materials import Label, Material
-from rgbt_models.synthetic.meshes import capsules, cylinder, foliage
+from rgbt_models.synthetic.meshes import capsules, cylinder, foliage, move
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import FloatArray
     from rgbt_models.synthetic.builder import SceneBuilder
 
 _CONE_SIDES = 15
-
-
-def _above(position: FloatArray, x: float, y: float, z: float) -> tuple[float, float, float]:
-    return float(position[0]) + x, float(position[1]) + y, float(position[2]) + z
 
 
 def _foliage(rng: np.random.Generator, builder: SceneBuilder, warmest_k: float) -> int:
@@ -39,7 +35,7 @@ def _bark(rng: np.random.Generator, builder: SceneBuilder) -> int:
     return builder.material(
         Material(
             label=Label.VEGETATION, albedo=(0.09 * tone, 0.06 * tone, 0.04 * tone),
-            offset_k=rng.uniform(-1.0, 4.0), solar=0.4, texture_rgb=0.2, texture_k=0.6,
+            offset_k=rng.uniform(-1.0, 2.0), solar=0.4, texture_rgb=0.2, texture_k=0.6,
         )
     )  # fmt: skip
 
@@ -57,8 +53,8 @@ def add_tree(rng: np.random.Generator, builder: SceneBuilder, position: FloatArr
 
 def _add_broad_tree(rng: np.random.Generator, builder: SceneBuilder, position: FloatArray) -> None:
     height, radius = rng.uniform(1.8, 5.0), rng.uniform(0.07, 0.25)
-    trunk = cylinder(radius, height, _above(position, 0.0, 0.0, height / 2))
-    builder.fixed.add(trunk, _bark(rng, builder))
+    trunk = cylinder(radius, height, (0.0, 0.0, height / 2))
+    builder.fixed.add(move(trunk, 0.0, position), _bark(rng, builder))
     count = int(rng.integers(4, 14))
     spread = rng.normal(0.0, [0.8, 0.8, 0.7], (count, 3))
     spread[:, 2] += height + 0.4
@@ -71,8 +67,8 @@ def _add_conifer(rng: np.random.Generator, builder: SceneBuilder, position: Floa
     """Add a trunk and a stack of ragged cones."""
     height, reach = rng.uniform(3.5, 11.0), rng.uniform(0.9, 2.2)
     foot = rng.uniform(0.1, 1.0)
-    trunk = cylinder(0.06 + 0.015 * height, foot + 1.0, _above(position, 0.0, 0.0, foot / 2))
-    builder.fixed.add(trunk, _bark(rng, builder))
+    trunk = cylinder(0.06 + 0.015 * height, foot + 1.0, (0.0, 0.0, foot / 2))
+    builder.fixed.add(move(trunk, 0.0, position), _bark(rng, builder))
     material, count = _foliage(rng, builder, 1.0), int(rng.integers(6, 12))
     angle = np.linspace(0.0, 2.0 * math.pi, _CONE_SIDES, endpoint=False)
     for tier in range(count):

@@ -34,7 +34,6 @@ class Vehicle:
 
     mesh: FloatArray  # (n, 3, 3)
     materials: IndexArray  # (n,)
-    size: tuple[float, float, float]  # length, width, height, m
     lamp: Point  # between the head lamps
     lit_from: float  # Environment.lights above which they are lit
 
@@ -126,6 +125,12 @@ def sample_paint(rng: np.random.Generator, slot: Slot, *, is_running: bool) -> P
         plate=paint((0.7, 0.7, 0.65), offset_k=paint_k - 1.0, is_glossy=True, texture_rgb=0.1),
         lit_from=lit_from,
     )  # fmt: skip
+
+
+def finish_vehicle(parts: PartList, paint: Paint, *, lamp: Point) -> Vehicle:
+    """Join the parts; ``lamp`` is the place between the head lamps."""
+    mesh, materials = parts.joined()
+    return Vehicle(mesh=mesh, materials=materials, lamp=lamp, lit_from=paint.lit_from)
 
 
 def add_skin(parts: PartList, sections: FloatArray, materials: IndexArray, ends: int) -> None:

@@ -39,14 +39,13 @@ from rgbt_models.synthetic.thermal_sensor import (
 if TYPE_CHECKING:
     from rgbt_models.synthetic.arrays import ByteArray, CountArray, FloatArray, IndexArray
     from rgbt_models.synthetic.environment import Condition, Environment
+    from rgbt_models.synthetic.faults import FaultKind
     from rgbt_models.synthetic.rig import Camera, Rig
 
 Array: TypeAlias = NDArray[Any]
 
 _CHUNK = 16384  # rays whose intermediate arrays stay in the processor's cache
-_LEAST_HEADLIGHT = 1e-3
-
-
+_LEAST_HEADLIGHT = 1e-3  # weaker ones are not computed
 _GLARE = 0.02  # of an ordinary front glass, with all lights on
 
 
@@ -91,7 +90,10 @@ class CameraView:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class SyntheticPair:
-    """An RGB and a thermal image of one instant, each in its own pixels."""
+    """An RGB and a thermal image of one instant, each in its own pixels.
+
+    Those of a sequence may be exposed one after the other, by cameras that fail.
+    """
 
     rgb: ByteArray  # (h, w, 3) uint8
     thermal_raw: CountArray  # (h, w) uint16, counts of thermal_sensor: 0.01 K unless said
@@ -104,6 +106,10 @@ class SyntheticPair:
     rgb_sensor: RgbSensor = CLEAN_RGB
     thermal_sensor: ThermalSensor = PLAIN_THERMAL
     contrast: PairContrast | None = None  # None if not asked for
+    time_s: float | None = None  # of rgb, since the start of the sequence; None = of no sequence
+    skew_s: float = 0.0  # exposure of thermal minus that of rgb
+    rgb_fault: FaultKind | None = None  # how the camera fails, None if it works
+    thermal_fault: FaultKind | None = None
 
     @property
     def is_night(self) -> bool:
@@ -138,7 +144,8 @@ def render_view(
         camera: Where and how to look.
         radiance: Compute the visible image.
         temperature: Compute the thermal image.
-        supersampling: Rays per pixel and direction; images are averaged, labels are not.
+        supersampling: Rays per pixel and direction; images are averaged, labels and depth are
+            those of the ray nearest to the middle of the pixel.
         amodal: Also look at each object alone.
 
     Returns:
@@ -149,12 +156,12 @@ def render_view(
     light, heat = _compute(snapshot, rays, radiance=radiance, temperature=temperature)
     label, instance = _label(snapshot, rays.triangle)
     depth = rays.range_m * (rays.rig_direction @ camera.forward.astype(np.float32))
-    instance_map = _picture(instance, dense, camera, cv2.INTER_NEAREST)
+    instance_map = _picture(instance, dense, camera, cv2.INTER_NEAREST_EXACT)
     objects = find_objects(instance_map, snapshot.scene.instance_class_ids)
     return CameraView(
-        label_map=_picture(label, dense, camera, cv2.INTER_NEAREST),
+        label_map=_picture(label, dense, camera, cv2.INTER_NEAREST_EXACT),
         instance_map=instance_map,
-        depth_m=_picture(depth, dense, camera, cv2.INTER_NEAREST),
+        depth_m=_picture(depth, dense, camera, cv2.INTER_NEAREST_EXACT),
         objects=objects,
         radiance=None if light is None else _picture(light.T, dense, camera, cv2.INTER_AREA),
         temperature_c=None if heat is None else _picture(heat, dense, camera, cv2.INTER_AREA),

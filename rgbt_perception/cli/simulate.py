@@ -14,6 +14,7 @@ A bag has RGB as JPEG and thermal as 16-bit PNG; a data set is a folder with ann
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--scale', type=positive_float, default=1.0, help='size of the images (default: 1)'
     )
+    parser.add_argument(
+        '--full-truth',
+        action='store_true',
+        help='also write depth and instances; in a folder all there is to know of each object',
+    )
     scenario = parser.add_argument_group('of scenarios')
     scenario.add_argument('--duration', type=positive_float, metavar='S', help='another length')
     scenario.add_argument(
@@ -51,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs = parser.add_argument_group('of single pairs (dataset)')
     pairs.add_argument('--pairs', type=count, metavar='N', help=f'how many (default: {NUM_PAIRS})')
     pairs.add_argument('--condition', metavar='NAME', help='of all pairs: day, dusk, night, ...')
+    pairs.add_argument(
+        '--drawn-sensors',
+        action='store_true',
+        help='cameras as they are: noise, blur, colours, ranges of counts drawn for each pair',
+    )
+    pairs.add_argument(
+        '--grey-thermal', action='store_true', help='also write thermal as 8-bit grey images'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,8 +88,12 @@ def _refuse_unused(args: argparse.Namespace, *, is_single: bool) -> None:
         ConfigError: If one is given.
     """
     of_scenarios = ('duration', 'rate', 'no_failures', 'camera_info')
-    unused = of_scenarios if is_single else ('pairs', 'condition')
-    given = [f'--{name.replace("_", "-")}' for name in unused if getattr(args, name)]
+    of_pairs = ('pairs', 'condition', 'drawn_sensors', 'grey_thermal')
+    given = [
+        f'--{name.replace("_", "-")}'
+        for name in (of_scenarios if is_single else of_pairs)
+        if getattr(args, name) is not None and getattr(args, name) is not False
+    ]
     if args.form == 'dataset' and args.camera_info:
         given.append('--camera-info (a data set always says it)')
     if is_single and args.form == 'bag':
@@ -108,6 +126,7 @@ def _run_scenario(args: argparse.Namespace) -> int:
         scale=None if args.scale == 1.0 else args.scale,
         has_failures=not args.no_failures,
         has_camera_info=args.camera_info,
+        has_full_truth=args.full_truth,
     )
     name = SAMPLE_DRIVE if args.scenario == DRIVE else args.scenario
     scenario = load_scenario(name, changes)
@@ -128,7 +147,7 @@ def _run_scenario(args: argparse.Namespace) -> int:
 
 
 def _run_dataset(args: argparse.Namespace) -> int:
-    from rgbt_models.synthetic import Condition, default_rig, write_dataset
+    from rgbt_models.synthetic import Condition, DatasetOptions, default_rig, write_dataset
 
     names = [item.value for item in Condition]
     if args.condition is not None and args.condition not in names:
@@ -139,12 +158,16 @@ def _run_dataset(args: argparse.Namespace) -> int:
     if args.scale != 1.0:
         rig = rig.scaled(args.scale)
     num_pairs = NUM_PAIRS if args.pairs is None else args.pairs
+    options = DatasetOptions(has_full_truth=args.full_truth, has_grey_thermal=args.grey_thermal)
+    if args.drawn_sensors:
+        options = replace(options, sensors=None)
     write_dataset(
         args.out,
         num_pairs=num_pairs,
         seed=args.seed or 0,
         rig=rig,
         condition=None if args.condition is None else Condition(args.condition),
+        options=options,
     )
     print(f'{num_pairs} pairs written to {args.out}')
     return 0

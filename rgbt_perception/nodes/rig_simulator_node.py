@@ -38,6 +38,7 @@ from rgbt_perception.ros.rig_messages import (
     import_tf2_msgs,
 )
 from rgbt_perception.simulated_rig import (
+    check_fault,
     Clip,
     ClipPlayer,
     fault_names,
@@ -82,7 +83,7 @@ class RigSimulatorNode(Node):
         self._rate_scale, self._has_loop = values['rate_scale'], values['loop']
         self._faults = {item: values[f'{FAULT_PREFIX}{item.value}'] for item in Modality}
         for modality, name in self._faults.items():
-            _check_fault(modality, name)
+            check_fault(modality, name)
         self._scenario = load_scenario(values['scenario'], _changes(values))
         self._player: ClipPlayer | None = None
         self._images = {
@@ -219,7 +220,7 @@ class RigSimulatorNode(Node):
         }
         try:
             for modality, name in chosen.items():
-                _check_fault(modality, name)
+                check_fault(modality, name)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         for modality, name in chosen.items():
@@ -236,15 +237,6 @@ def _descriptor(name: str) -> ParameterDescriptor:
         choices = ', '.join(fault_names(Modality(name.removeprefix(FAULT_PREFIX))))
         return ParameterDescriptor(description=text, additional_constraints=f'One of {choices}.')
     return ParameterDescriptor(description=text, read_only=True)
-
-
-def _check_fault(modality: Modality, name: str) -> None:
-    names = fault_names(modality)
-    if name not in names:
-        raise ConfigError(
-            f"{FAULT_PREFIX}{modality.value} is '{name}', expected one of {', '.join(names)}; "
-            f'choose one'
-        )
 
 
 def _changes(values: dict[str, Any]) -> ScenarioChanges:

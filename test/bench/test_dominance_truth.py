@@ -11,7 +11,7 @@ from made_data import write_dataset
 import numpy as np
 import pytest
 
-from bench import dominance_truth
+from bench import dominance_truth, mdi_probe
 from bench.dominance_truth import (
     correlate,
     DARK_STEPS,
@@ -19,10 +19,8 @@ from bench.dominance_truth import (
     describe_curves,
     list_bounds,
     main,
-    Measured,
-    Prober,
 )
-from bench.mdi_probe import ProbeEngine, TIERS
+from bench.mdi_probe import Measured, Probed, ProbeEngine, Prober, TIERS
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.types import Pair
@@ -58,7 +56,7 @@ def test_the_order_of_pairs_counts_in_all_and_within_a_condition():
     columns = ['fog', 'day', 'day', 'fog']
     items = measured([0.1, 0.2, 0.9, 0.8], [1.0, 4.0, 2.0, 3.0], columns)
     found = correlate(items)['tier_1']
-    assert list(found['by_condition']) == ['day', 'fog']
+    assert list(found['by_condition']) == ['fog', 'day']
     assert found['by_condition']['day']['rho'] == pytest.approx(-1.0)
     assert found['by_condition']['fog']['rho'] == pytest.approx(1.0)
     assert found['by_condition']['fog']['mean'] == pytest.approx(0.45)
@@ -71,7 +69,7 @@ def test_an_index_that_is_no_number_breaks_the_bounds():
     found = correlate(measured([math.nan, 0.2, 0.3], [1.0, 2.0, 3.0]))
     assert found['tier_0']['rho'] is None
     assert json.dumps(found, allow_nan=False)
-    assert not any(bound.is_kept for bound in list_bounds(found, {}))
+    assert not any(bound.is_kept for bound in list_bounds({'some': found}, {}))
 
 
 def test_tier_1_and_2_tell_which_camera_is_missed(card):
@@ -112,7 +110,7 @@ def test_a_rise_breaks_the_bound_of_the_mean_and_of_one_pair():
     curves = {tier: np.array([[0.5, 0.4, 0.3], [0.2, 0.1, 0.4]]) for tier in TIERS}
     found = {'KAIST': describe_curves(curves)}
     assert found['KAIST']['tier_0']['largest_rises'] == [pytest.approx(-0.1), pytest.approx(0.3)]
-    bounds = list_bounds(correlate(measured([1, 2, 3], [1, 2, 3])), found)
+    bounds = list_bounds({'some': correlate(measured([1, 2, 3], [1, 2, 3]))}, found)
     assert [bound.is_kept for bound in bounds] == [True, True, False, False]
     assert bounds[2].value == pytest.approx(0.1)
     assert bounds[3].value == pytest.approx(0.3)
@@ -122,17 +120,43 @@ def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
     rows = [{'condition': 'fog', 'contrast_advantage': value} for value in (0.1, -0.3, 0.2)]
     folder = write_dataset(tmp_path / 'fog')
     monkeypatch.setattr(dominance_truth, 'render_columns', lambda *_, **__: {'fog': folder})
-    monkeypatch.setattr(dominance_truth, 'read_rows', lambda _: rows)
+    monkeypatch.setattr(mdi_probe, 'read_rows', lambda _: rows)
+    drive = write_dataset(tmp_path / 'drive-0')
+    monkeypatch.setattr(dominance_truth, 'render_sequence_of', lambda *_: drive)
     monkeypatch.setattr(dominance_truth, 'open_engine', lambda *_: FakeEngine(trusts_rgb))
     page = tmp_path / 'page.md'
     page.write_text('<!-- begin dominance -->\n<!-- end dominance -->\n')
     monkeypatch.setattr(dominance_truth, 'DEFAULT_MODEL_PAGE', page)
     out = tmp_path / 'out'
-    arguments = ['--card', str(card.folder), '--columns', 'fog', '--out', str(out)]
+    arguments = [
+        '--card',
+        str(card.folder),
+        '--columns',
+        'fog',
+        '--scenarios',
+        'x',
+        '--out',
+        str(out),
+    ]
     main([*arguments, '--dark-pairs', '2', '--kaist', str(folder), '--write-page'])
     found = json.loads((out / 'dominance_truth.json').read_text())
-    assert found['tiers']['tier_0']['by_condition']['fog']['pairs'] == 3
+    assert found['tiers']['single pairs']['tier_0']['by_condition']['fog']['pairs'] == 3
+    assert found['tiers']['sequences']['tier_1']['by_condition']['drive']['pairs'] == 3
     assert len(found['darkened']['rendered']['tier_0']['largest_rises']) == 2
     assert len(found['darkened']['KAIST']['tier_1']['mean']) == DARK_STEPS + 1
     assert 'largest rise of the mean mdi as RGB darkens, KAIST' in capsys.readouterr().out
     assert '| contrast advantage (truth) | 0.000 |' in page.read_text()
+
+
+def test_a_sequence_is_filtered_over_time_and_single_pairs_are_not(card):
+    shares = iter([0.9, 0.1, 0.9, 0.1])
+    engine = FakeEngine(lambda _: build_outputs((64, 80), rgb_share=next(shares)))
+    pairs = [build_pair(1_000_000_000), build_pair(1_100_000_000)]
+    single, sequence = [], []
+    for is_sequence, found in ((False, single), (True, sequence)):
+        prober = Prober(card, engine, PerceptionConfig(), is_sequence=is_sequence)
+        prober._engine._probe = lambda *_: Probed(tier_1=0.0, tier_2=0.0)
+        found += [prober(pair)['tier_0'] for pair in pairs]
+    assert single[0] == sequence[0] > 0.9
+    assert single[1] < -0.9
+    assert sequence[1] > 0.0  # a tenth of the time constant later

@@ -18,6 +18,7 @@ from bench.held_out import (
     read_rows,
     render_column,
     render_columns,
+    render_sequence_of,
     StillPool,
     world_digest,
 )
@@ -89,3 +90,18 @@ def test_a_pipeline_for_single_pairs_forgets(tmp_path):
         found.append(pool.pipeline_for(pair.reference.size_hw).run(pair).dominance.mdi)
     assert found[0] > 0.9
     assert found[1] < -0.9
+
+
+def test_a_sequence_is_rendered_once_with_the_truth_about_the_cameras(tmp_path):
+    scenario = tmp_path / 'short.yaml'
+    scenario.write_text('duration_s: 1.0\nrig: {scale: 0.1}\n')
+    plan = HeldOut(work=tmp_path / 'work', seed=3)
+    folder = render_sequence_of(plan, str(scenario), 1.0)
+    rows = read_rows(folder)
+    assert folder.name.startswith('short-')
+    assert rows
+    assert all(-1.0 <= row['contrast_advantage'] <= 1.0 for row in rows)
+    before = (folder / 'annotations.json').stat().st_mtime_ns
+    assert render_sequence_of(plan, str(scenario), 1.0) == folder
+    assert (folder / 'annotations.json').stat().st_mtime_ns == before
+    assert render_sequence_of(plan, str(scenario), 2.0) != folder

@@ -112,7 +112,7 @@ def test_aerial_frames_and_overlays_are_made_where_asked_for(engine, tmp_path, c
     assert found['hit_uav']['car']['mean'] == 0.0
     assert 'bicycle' not in found['hit_uav']  # none to find
     names = {path.name for path in (out / 'overlays').iterdir()}
-    assert {'set_0.png', 'set_1.png', 'a.png', 'sheet_set_00.jpg', 'sheet_a_00.jpg'} <= names
+    assert {'set_0.png', 'set_1.png', 'a.png', 'sheet_set_00.png', 'sheet_a_00.png'} <= names
     assert '| fused | 1.000 | 1.000 | 0.000 |' in page.read_text()
     assert '| person | 1.000 | 1.000 | 0.000 |' in page.read_text()
 
@@ -163,7 +163,7 @@ def test_sheets_keep_sources_apart_and_order(tmp_path):
         cv2.imwrite(str(path), np.full((10, 20, 3), 60 * index, np.uint8))
         pictures.append((name, path))
     sheets = write_sheets(tmp_path, pictures)
-    assert [sheet.name for sheet in sheets] == ['sheet_one_00.jpg', 'sheet_two_00.jpg']
+    assert [sheet.name for sheet in sheets] == ['sheet_one_00.png', 'sheet_two_00.png']
     grid = draw_grid([path for name, path in pictures if name.startswith('one')])
     height = SHEET_WIDTH // 2
     assert grid.shape == (2 * height, 2 * SHEET_WIDTH, 3)

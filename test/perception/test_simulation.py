@@ -13,6 +13,7 @@ from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
 from rgbt_models.synthetic import build_rig, build_scenario, exposures
 from rgbt_perception.bag import BagReader
 from rgbt_perception.config import load_config
+from rgbt_perception.convert import FIRST_STAMP_NS
 from rgbt_perception.datasets import load_dataset
 from rgbt_perception.errors import BagError, ConfigError, DatasetError
 from rgbt_perception.simulation import (
@@ -143,6 +144,22 @@ def test_a_late_camera_is_recorded_late_with_the_right_stamps(tmp_path):
     assert np.unique(np.diff([item.stamp_ns for item in rgb])).tolist() == [200_000_000]
 
 
+def test_the_clock_of_a_camera_does_not_change_when_its_images_arrive(tmp_path):
+    rig = {'scale': 0.1, 'rgb': {'offset_s': 0.3, 'transport_s': 0.02}}
+    scenario = build_scenario({'duration_s': 0.4, 'rig': rig})
+    list(write_scenario_bag(scenario, tmp_path / 'bag'))
+    with BagReader(tmp_path / 'bag') as reader:
+        rgb = [item for item in reader.images() if item.modality is Modality.RGB]
+    since_start = [
+        (
+            round((item.stamp_ns - FIRST_STAMP_NS) / 1e6),
+            round((item.log_ns - FIRST_STAMP_NS) / 1e6),
+        )
+        for item in rgb
+    ]
+    assert since_start == [(300, 20), (500, 220)]
+
+
 def test_depth_instances_and_camera_models_are_written_when_asked_for(tmp_path):
     scenario = build_scenario(
         {
@@ -191,6 +208,21 @@ def test_a_folder_has_pairs_that_evaluation_reads(tmp_path):
         write_scenario_folder(scenario, tmp_path / 'folder')
 
 
+def test_a_folder_says_when_its_images_were_exposed_and_what_failed(tmp_path):
+    rig = {'scale': 0.1, 'thermal': {'phase_s': 0.03}}
+    failures = [
+        {'camera': 'thermal', 'kind': 'frozen', 'from_share': 0.5},
+        {'camera': 'rgb', 'kind': 'dark', 'from_share': 0.7},
+    ]
+    scenario = build_scenario({'duration_s': 0.8, 'rig': rig, 'failures': failures})
+    path = write_scenario_folder(scenario, tmp_path / 'folder')
+    images = json.loads(path.read_text('utf-8'))['images']
+    assert [image['time_s'] for image in images] == [0.0, 0.2, 0.4, 0.6]
+    assert {image['skew_s'] for image in images} == {0.03}
+    assert [image['thermal_fault'] for image in images] == [None, None, 'frozen', 'frozen']
+    assert [image['rgb_fault'] for image in images] == [None, None, None, 'dark']
+
+
 def test_a_full_folder_says_which_camera_sees_more(tmp_path):
     scenario = build_scenario({'duration_s': 0.4, 'rig': {'scale': 0.3}, 'write': {'full': True}})
     path = write_scenario_folder(scenario, tmp_path / 'folder')
@@ -203,9 +235,16 @@ def test_a_full_folder_says_which_camera_sees_more(tmp_path):
 
 
 def test_changes_are_made_to_what_was_read():
-    changed = short(seed=9, rate_hz=2.5, scale=0.5, has_camera_info=True, has_failures=False)
+    changed = short(
+        seed=9,
+        rate_hz=2.5,
+        scale=0.5,
+        has_camera_info=True,
+        has_full_truth=True,
+        has_failures=False,
+    )
     assert (changed.seed, changed.duration_s, changed.rig.scale) == (9, 0.4, 0.5)
-    assert (changed.failures, changed.write.camera_info) == ((), True)
+    assert (changed.failures, changed.write.camera_info, changed.write.full) == ((), True, True)
     assert exposures(changed) == [(0.0, 'rgb', 0), (0.0, 'thermal', 0)]
     assert load_scenario(SAMPLE_DRIVE, ScenarioChanges()) == load_scenario(SAMPLE_DRIVE)
 

@@ -49,9 +49,11 @@ ARGUMENTS = {
     'demo': {'loop'},
     'simulator': {
         'scenario',
+        'seed',
         'duration_s',
         'rate_hz',
         'scale',
+        'rate_scale',
         'loop',
         'rig_file',
         'namespace',

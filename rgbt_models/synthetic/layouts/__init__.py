@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Places: streets, crossings, car parks, foot paths, yards."""
 
-from rgbt_models.synthetic.layouts.choice import build_layout, sample_kind
+from rgbt_models.synthetic.layouts.choice import build_layout, sample_layout_kind
 from rgbt_models.synthetic.layouts.layout import (
     Area,
     Lane,
@@ -24,6 +24,6 @@ __all__ = [
     'Use',
     'build_layout',
     'build_street',
-    'sample_kind',
+    'sample_layout_kind',
     'sample_street',
 ]

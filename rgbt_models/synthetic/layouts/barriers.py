@@ -19,11 +19,14 @@ _MOST_CLUMPS = 60  # of leaves in one hedge
 
 
 def _material(
-    rng: np.random.Generator, builder: SceneBuilder, colour: tuple[float, float, float]
+    rng: np.random.Generator,
+    builder: SceneBuilder,
+    colour: tuple[float, float, float],
+    warmest_k: float,
 ) -> int:
     return builder.material(
         Material(
-            label=Label.BUILDING, albedo=colour, offset_k=rng.uniform(-3.0, 3.0), solar=0.6,
+            label=Label.BUILDING, albedo=colour, offset_k=rng.uniform(-3.0, warmest_k), solar=0.6,
             texture_rgb=0.12, texture_k=0.4,
         )
     )  # fmt: skip
@@ -31,7 +34,7 @@ def _material(
 
 def add_railing(rng: np.random.Generator, builder: SceneBuilder, line: Area) -> None:
     """Add posts with two or three rails along the area's length, on its height."""
-    material = _material(rng, builder, sample_colour(rng))
+    material = _material(rng, builder, sample_colour(rng), 0.4)
     height, step = rng.uniform(0.7, 1.4), rng.uniform(0.8, 2.4)
     places = np.arange(-line.length_m / 2, line.length_m / 2, step)
     centres = np.zeros((len(places), 3), np.float32)
@@ -49,7 +52,7 @@ def add_wall(rng: np.random.Generator, builder: SceneBuilder, line: Area) -> Are
     """Add a wall or a fence of boards along the area's length; returns the ground it covers."""
     colour = shade(sample_colour(rng), 0.6, rng.uniform(0.03, 0.3))
     height, thickness = rng.uniform(0.6, 2.4), rng.uniform(0.06, 0.3)
-    material = _material(rng, builder, colour)
+    material = _material(rng, builder, colour, 2.0)
     mesh = box((line.length_m, thickness, height), (0.0, 0.0, height / 2))
     position = np.array([line.x, line.y, line.z], np.float32)
     builder.fixed.add(move(mesh, line.yaw_rad, position), material)

@@ -42,6 +42,14 @@ class BuildingKind(Enum):
     TOWER = 'tower'
 
 
+_TOWN_SHARES = {
+    BuildingKind.BLOCK: 0.4,
+    BuildingKind.HOUSE: 0.28,
+    BuildingKind.SHOP: 0.22,
+    BuildingKind.TOWER: 0.1,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
     """Ground for a building: the middle of its front edge, its depth lies behind it."""
@@ -132,10 +140,10 @@ def add_building(
     return plot.area()
 
 
-def sample_kind(rng: np.random.Generator) -> BuildingKind:
-    """Draw a kind as it is frequent in towns."""
-    kinds = (BuildingKind.BLOCK, BuildingKind.HOUSE, BuildingKind.SHOP, BuildingKind.TOWER)
-    return kinds[int(rng.choice(4, p=[0.4, 0.28, 0.22, 0.1]))]
+def sample_building_kind(rng: np.random.Generator) -> BuildingKind:
+    """Draw a kind as it is frequent in towns; halls stand elsewhere."""
+    kinds = list(_TOWN_SHARES)
+    return kinds[int(rng.choice(len(kinds), p=list(_TOWN_SHARES.values())))]
 
 
 def _wall_colour(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -221,7 +229,7 @@ def _add_house(site: _Site) -> float:
 
 def _add_door(site: _Site, x: float) -> None:
     rng = site.rng
-    door = site.plain(sample_colour(rng), offset_k=rng.uniform(-1.0, 7.0))
+    door = site.plain(sample_colour(rng), offset_k=rng.uniform(-1.5, 3.0))
     site.add(box((rng.uniform(0.9, 1.8), 0.16, rng.uniform(2.0, 2.5)), (x, 0.0, 1.05)), door)
     if rng.random() < 0.4:
         porch = site.plain(sample_colour(rng), offset_k=rng.uniform(-4.0, 2.0))
@@ -290,7 +298,7 @@ def _add_shop_front(site: _Site) -> None:
         site.add(boxes(sizes, centres), glass)
         site.add(box((plot.width_m - 0.1, 0.2, 0.35), (0.0, 0.0, 0.17)), frame)
     sign = site.plain(
-        sample_colour(rng), offset_k=rng.uniform(-1.0, 8.0), emission=rng.uniform(0.0, 4.0)
+        sample_colour(rng), offset_k=rng.uniform(-1.0, 4.0), emission=rng.uniform(0.0, 4.0)
     )
     site.add(box((plot.width_m * rng.uniform(0.4, 1.0), 0.3, 0.7), (0.0, -0.1, 3.1)), sign)
     if rng.random() < 0.5:
@@ -329,8 +337,8 @@ def _add_fittings(site: _Site, height: float) -> None:
     for _ in range(int(rng.integers(0, 16))):
         size = (log_uniform(rng, 0.15, 3.5), rng.uniform(0.1, 1.0), log_uniform(rng, 0.2, 3.0))
         is_small = size[0] * size[2] < _HOT_AREA_M2
-        is_lit, is_body_warm = rng.random() < 0.4, is_small and rng.random() < 0.12
-        warmest_k = 10.0 if is_small and rng.random() < 0.4 else 3.0
+        is_lit, is_body_warm = rng.random() < 0.4, is_small and rng.random() < 0.05
+        warmest_k = 10.0 if is_small and rng.random() < 0.2 else 2.0
         material = site.plain(
             sample_colour(rng),
             offset_k=0.0 if is_body_warm else rng.uniform(-4.0, warmest_k),

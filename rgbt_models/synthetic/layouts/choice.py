@@ -26,7 +26,7 @@ _SHARES = {
 }
 
 
-def sample_kind(rng: np.random.Generator) -> LayoutKind:
+def sample_layout_kind(rng: np.random.Generator) -> LayoutKind:
     """Draw a kind of place; nearly half are streets."""
     kinds = list(_SHARES)
     return kinds[int(rng.choice(len(kinds), p=list(_SHARES.values())))]

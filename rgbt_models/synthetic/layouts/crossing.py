@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rgbt_models.synthetic.layouts.background import add_background
-from rgbt_models.synthetic.layouts.buildings import add_building, Plot, sample_kind
+from rgbt_models.synthetic.layouts.buildings import add_building, Plot, sample_building_kind
 from rgbt_models.synthetic.layouts.ground import (
     add_puddles,
     add_slab,
@@ -103,7 +103,7 @@ def _add_ground(rng: np.random.Generator, builder: SceneBuilder, roads: _Roads) 
     size = 2.0 * FAR_M
     sheet = Area(use=Use.DRIVE, x=0.0, y=0.0, length_m=size, width_m=size)
     add_slab(builder, sheet, asphalt(rng, builder))
-    areas, land = [sheet], -1
+    areas, land = [sheet], -1  # far away the land is as in the last corner
     stone = paving(rng, builder, has_joints=rng.random() < 0.8)
     for side in _RANKS:
         for end in _RANKS:
@@ -148,7 +148,7 @@ def _add_block(
                 x=roads.cross_x + end * (x + width / 2), y=front,
                 yaw_rad=0.0 if side > 0 else math.pi, width_m=width, depth_m=depth,
             )  # fmt: skip
-            built.append(add_building(rng, builder, plot, sample_kind(rng)))
+            built.append(add_building(rng, builder, plot, sample_building_kind(rng)))
         x += width + rng.uniform(0.0, 6.0) * (rng.random() < 0.5)
     # Along the other road, behind the first house.
     y = roads.half_own_m + roads.setback_m + depth + rng.uniform(0.0, 6.0)
@@ -160,7 +160,7 @@ def _add_block(
                 y=roads.centre_y + side * (y + width / 2),
                 yaw_rad=-end * math.pi / 2, width_m=width, depth_m=rng.uniform(8.0, 14.0),
             )  # fmt: skip
-            built.append(add_building(rng, builder, plot, sample_kind(rng)))
+            built.append(add_building(rng, builder, plot, sample_building_kind(rng)))
         y += width + rng.uniform(0.0, 6.0) * (rng.random() < 0.5)
     return built
 

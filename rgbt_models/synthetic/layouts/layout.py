@@ -6,6 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class LayoutKind(Enum):
@@ -112,6 +116,11 @@ class Rates:
     benches: float = 0.5
     piles: float = 0.3
     off_lane: float = 0.2  # share of cars that stand anywhere, at any angle
+
+
+def sample_count(rng: np.random.Generator, mean: float) -> int:
+    """Draw how many there are, 0 to twice the mean (>= 0); fractions are rounded by chance."""
+    return int(rng.uniform(0.0, 2.0 * mean) + rng.random())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

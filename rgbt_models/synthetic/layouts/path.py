@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rgbt_models.synthetic.layouts.background import add_background
 from rgbt_models.synthetic.layouts.barriers import add_hedge, add_railing, add_wall
-from rgbt_models.synthetic.layouts.buildings import add_building, Plot, sample_kind
+from rgbt_models.synthetic.layouts.buildings import add_building, Plot, sample_building_kind
 from rgbt_models.synthetic.layouts.ground import (
     add_puddles,
     add_slab,
@@ -136,6 +136,6 @@ def _add_surroundings(
                     yaw_rad=0.0 if side > 0 else math.pi, width_m=width,
                     depth_m=rng.uniform(8.0, 14.0),
                 )  # fmt: skip
-                built.append(add_building(rng, builder, plot, sample_kind(rng)))
+                built.append(add_building(rng, builder, plot, sample_building_kind(rng)))
                 x += width + rng.uniform(1.0, 20.0)
     return built

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rgbt_models.synthetic.layouts.background import add_background
 from rgbt_models.synthetic.layouts.barriers import add_hedge, add_wall
-from rgbt_models.synthetic.layouts.buildings import add_building, Plot, sample_kind
+from rgbt_models.synthetic.layouts.buildings import add_building, Plot, sample_building_kind
 from rgbt_models.synthetic.layouts.ground import (
     add_puddles,
     add_slab,
@@ -138,7 +138,7 @@ def _add_ground(rng: np.random.Generator, builder: SceneBuilder, street: Street)
     )  # fmt: skip
     add_slab(builder, road, asphalt(rng, builder))
     areas = [road]
-    land = -1
+    land = -1  # beyond the verges it is as on the last side
     for side in (-1.0, 1.0):
         y = street.centre_y + side * (street.half_width_m + street.pavement_m / 2)
         pavement = Area(
@@ -254,7 +254,7 @@ def _add_houses(rng: np.random.Generator, builder: SceneBuilder, street: Street)
                     yaw_rad=0.0 if side > 0 else math.pi, width_m=width,
                     depth_m=rng.uniform(6.0, 15.0),
                 )  # fmt: skip
-                built.append(add_building(rng, builder, plot, sample_kind(rng)))
+                built.append(add_building(rng, builder, plot, sample_building_kind(rng)))
             x += width + (rng.uniform(0.0, 10.0) if rng.random() < 0.5 else 0.0)
     if rng.random() < 0.4:
         plot = Plot(
@@ -262,7 +262,7 @@ def _add_houses(rng: np.random.Generator, builder: SceneBuilder, street: Street)
             y=street.centre_y + rng.normal(0.0, 10.0), yaw_rad=-math.pi / 2,
             width_m=rng.uniform(10.0, 60.0), depth_m=8.0,
         )  # fmt: skip
-        built.append(add_building(rng, builder, plot, sample_kind(rng)))
+        built.append(add_building(rng, builder, plot, sample_building_kind(rng)))
     return built
 
 

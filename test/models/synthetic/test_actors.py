@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from functools import partial
 import math
 
 from made_actors import build, extent
@@ -9,6 +10,7 @@ import pytest
 
 from rgbt_models.synthetic import population
 from rgbt_models.synthetic.actors import Course
+from rgbt_models.synthetic.cars import CarKind
 from rgbt_models.synthetic.limbs import bend, LimbList
 from rgbt_models.synthetic.materials import Label
 from rgbt_models.synthetic.meshes import capsule, disc, loft, wheel_rim
@@ -18,7 +20,7 @@ from rgbt_models.synthetic.textures import sample_texture
 ADDERS = {
     'person': population.add_person,
     'car': population.add_car,
-    'van': population.add_van,
+    'van': partial(population.add_car, kind=CarKind.VAN),
     'truck': population.add_truck,
     'bus': population.add_bus,
     'bicycle': population.add_bicycle,

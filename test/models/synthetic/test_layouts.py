@@ -13,11 +13,12 @@ from rgbt_models.synthetic.layouts import (
     Lane,
     Layout,
     LayoutKind,
-    sample_kind,
+    sample_layout_kind,
     Use,
 )
 from rgbt_models.synthetic.layouts.buildings import add_building, BuildingKind, Plot
 from rgbt_models.synthetic.layouts.ground import add_stripes, dashes, PAINT_M, zebra
+from rgbt_models.synthetic.layouts.layout import sample_count
 from rgbt_models.synthetic.materials import Label
 from rgbt_models.synthetic.meshes import face_normals
 from rgbt_models.synthetic.raycast import RayCaster
@@ -157,7 +158,7 @@ def test_bays_lie_on_the_ground_of_the_place(kind):
 def test_horizon_is_seldom_empty():
     empty = 0
     for seed in range(60):
-        kind = sample_kind(np.random.default_rng(seed))
+        kind = sample_layout_kind(np.random.default_rng(seed))
         _, builder = built(kind, seed)
         triangles, _ = builder.fixed.joined()
         caster = RayCaster(np.ascontiguousarray(triangles, np.float32))
@@ -170,11 +171,20 @@ def test_horizon_is_seldom_empty():
 
 def test_kinds_are_drawn_at_their_rates():
     rng = np.random.default_rng(0)
-    drawn = [sample_kind(rng) for _ in range(2000)]
+    drawn = [sample_layout_kind(rng) for _ in range(2000)]
     rates = {kind: drawn.count(kind) / 2000 for kind in KINDS}
     expected = dict(zip(KINDS, (0.45, 0.2, 0.13, 0.12, 0.1), strict=True))
     for kind in KINDS:
         assert rates[kind] == pytest.approx(expected[kind], abs=0.035)
+
+
+@pytest.mark.parametrize('mean', [0.1, 0.65, 2.4])
+def test_counts_have_the_mean_asked_for_even_below_one(mean):
+    rng = np.random.default_rng(3)
+    drawn = np.array([sample_count(rng, mean) for _ in range(8000)])
+    assert drawn.mean() == pytest.approx(mean, abs=0.05)
+    assert drawn.min() == 0
+    assert drawn.max() == math.ceil(2.0 * mean)
 
 
 @pytest.mark.parametrize('kind', KINDS)

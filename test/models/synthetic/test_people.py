@@ -148,6 +148,29 @@ def test_skin_is_warmer_than_clothes_and_gets_bare_in_summer():
     assert bare(30.0) > 0.3
 
 
+def test_bodies_do_not_depend_on_the_air():
+    for seed in range(30):
+        _, cold = person(seed, ambient_c=-8.0)
+        _, warm = person(seed, ambient_c=31.0)
+        assert (cold.figure, cold.habit, cold.waist) == (warm.figure, warm.habit, warm.waist)
+
+
+def test_most_people_wear_dark_trousers_and_every_second_a_dark_top(people):
+    def dark(part):
+        rows = [b.materials[getattr(shape.clothes, part)].albedo for b, shape in people]
+        return np.mean([max(albedo) < 0.26 and np.mean(albedo) < 0.16 for albedo in rows])
+
+    assert 0.7 < dark('trousers') < 0.9
+    assert 0.5 < dark('top') < 0.75
+
+
+def test_some_jackets_have_sleeves_of_another_colour(people):
+    other = [
+        shape.clothes.sleeve not in (shape.clothes.top, shape.clothes.skin) for _, shape in people
+    ]
+    assert 0.12 < np.mean(other) < 0.35
+
+
 def test_rider_is_a_rider_on_a_bicycle_that_moves_along():
     builder = build(population.add_bicycle, 1, speed_m_s=4.0)
     bicycle, rider = builder.actors

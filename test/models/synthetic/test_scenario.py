@@ -82,6 +82,19 @@ def test_light_may_be_given_instead_of_drawn():
         ({'conditions': [{'values': {'rain': [1, 2, 3]}}]}, 'expected a number;'),
         ({'conditions': [{'values': {'sky_light': 1.0}}]}, 'is 1.0; expected a list of three'),
         ({'conditions': [{'values': {'plumes': 1.0}}]}, 'expected nothing: it is drawn'),
+        (
+            {'conditions': [{'values': {'rain': -4}}]},
+            r'rain is -4.0; expected a value in \[0, 1\]',
+        ),
+        (
+            {'conditions': [{'values': {'ambient_c': 290}}]},
+            'ambient_c is 290.0; .* degrees Celsius',
+        ),
+        (
+            {'conditions': [{'values': {'sky_light': [0, 0, -1]}}]},
+            r'is \[0.0, 0.0, -1.0\]; .*0 or',
+        ),
+        ({'conditions': [{'values': {'sun_direction': [0, 0, 0]}}]}, 'a direction, not zero'),
         ({'conditions': []}, r'conditions have the shares \[\]; expected at least one'),
         ({'conditions': [{'share': 0.5}, {'share': 0.2}]}, r'shares \[0.5, 0.2\]; .*in order'),
         ({'conditions': [{'condition': 'snow'}]}, "condition is 'snow'; expected one of '', day"),
@@ -91,6 +104,7 @@ def test_light_may_be_given_instead_of_drawn():
         ({'failures': [{'from_share': 0.5, 'until_share': 0.5}]}, 'expected from < until'),
         ({'duration_s': 0.0}, 'duration_s is 0.0; expected a number above 0; correct the scenari'),
         ({'duration_s': float('inf')}, 'duration_s is inf; expected a number above 0'),
+        ({'rig': {'rgb': {'rate_hz': 1e9}}}, 'rate_hz is 1000000000.0; expected a value above 0'),
         ({'rig': {'rgb': {'distortion': [0.1]}}}, r'distortion is \[0.1\]; expected 0 or 4 or 5'),
         ({'sensors': {'thermal_output': 'celsius'}}, "thermal_output is 'celsius'; expected one"),
         ({'sensors': {'thermal_netd_k': -0.1}}, 'thermal_netd_k is -0.1; expected 0 or more'),

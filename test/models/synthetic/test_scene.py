@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import math
 
+from made_scenes import plain_environment
 import numpy as np
 import pytest
 
 from rgbt_models.synthetic import Condition, default_rig, Label, render_view
 from rgbt_models.synthetic.builder import SceneBuilder
 from rgbt_models.synthetic.layouts import LayoutKind
+from rgbt_models.synthetic.people import Person
 from rgbt_models.synthetic.scene import sample_ego, sample_scene, WORLD_VERSION
 
 KINDS = tuple(LayoutKind)
@@ -47,13 +49,27 @@ def test_condition_drawn_is_kept():
     assert len(conditions) >= 3
 
 
-def test_condition_does_not_move_anything():
-    day = sample_scene(5, condition=Condition.DAY)
-    night = sample_scene(5, condition=Condition.NIGHT)
+def test_an_environment_may_be_given_and_does_not_move_anything():
+    given = plain_environment(ambient_c=3.0)
+    scene, drawn = sample_scene(5, environment=given), sample_scene(5)
+    assert scene.environment is given
+    assert scene.condition is None
+    assert sample_scene(5, environment=given, condition=Condition.FOG).condition is Condition.FOG
+    np.testing.assert_array_equal(scene.fixed_triangles, drawn.fixed_triangles)
+
+
+@pytest.mark.parametrize('seed', [5, 10, 13, 21, 26])
+def test_condition_moves_nothing_and_changes_no_shape_but_that_of_clothes(seed):
+    # By day 20 K warmer than by night, which changes what people wear.
+    day = sample_scene(seed, condition=Condition.DAY)
+    night = sample_scene(seed, condition=Condition.NIGHT)
     np.testing.assert_array_equal(day.fixed_triangles, night.fixed_triangles)
     np.testing.assert_array_equal(day.instance_class_ids, night.instance_class_ids)
     for one, two in zip(day.actors, night.actors, strict=True):
         np.testing.assert_array_equal(one.course.position, two.course.position)
+        assert one.course.speed_m_s == two.course.speed_m_s
+        if not isinstance(one.shape, Person):
+            np.testing.assert_array_equal(one.triangles_at(0.5)[0], two.triangles_at(0.5)[0])
 
 
 def test_all_labels_occur():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from rgbt_models.synthetic import (
     sample_sequence,
     Scenario,
 )
-from rgbt_models.synthetic.place import Way
+from rgbt_models.synthetic.place import measure_free_way, Way
 from rgbt_models.synthetic.scenario_groups import EgoSettings
 
 SMALL = {'scale': 0.2}
@@ -189,6 +190,13 @@ def test_light_is_that_of_the_keys_and_smooth_between_them():
     assert haze == pytest.approx([0.0, 0.0, 0.015625, 0.05, 0.1, 0.1])
 
 
+def test_a_direction_to_the_sun_may_have_any_length():
+    light = {'condition': 'day', 'values': {'sun_direction': [0.0, 3.0, 4.0]}}
+    (environment,) = sample_sequence(build_scenario({'conditions': [light]})).lights
+    np.testing.assert_allclose(environment.sun_direction, [0.0, 0.6, 0.8], rtol=1e-6)
+    assert environment.sun_direction.dtype == np.float32
+
+
 def test_the_condition_is_said_where_there_is_one():
     keys = [(0.2, 'day'), (0.4, 'fog'), (0.6, 'fog'), (0.8, '')]
     conditions = [{'share': share, 'condition': name} for share, name in keys]
@@ -210,6 +218,52 @@ def test_the_air_warms_by_little_within_one_sequence():
         )
     ).lights
     assert all(abs(light.ambient_c - lights[0].ambient_c) <= 6.001 for light in lights)
+
+
+def test_what_is_in_a_place_is_made_for_the_air_of_the_sequence():
+    def scene_in(ambient_c):
+        light = {'condition': 'day', 'values': {'ambient_c': ambient_c}}
+        scenario = build_scenario({'layout': 'yard', 'conditions': [light]})
+        return sample_sequence(scenario).snapshot_at(0.0).scene
+
+    cold, warm = scene_in(-5.0), scene_in(30.0)
+    assert (cold.environment.ambient_c, warm.environment.ambient_c) == (-5.0, 30.0)
+    people = cold.materials.label == Label.PERSON
+    # In the cold people show less skin and wear thicker clothes.
+    shares = [scene.materials.body_share[people] for scene in (cold, warm)]
+    assert shares[0].mean() < shares[1].mean()
+
+
+def test_a_drawn_camera_is_one_camera_that_glares_when_lamps_are_lit():
+    keys = [{'share': 0.1, 'condition': 'day'}, {'share': 0.9, 'condition': 'night'}]
+    shots = shots_of(
+        duration_s=0.8,
+        conditions=keys,
+        sensors={'rgb': 'drawn'},
+        rig={'scale': 0.06},
+        ego={'path': 'still'},
+    )
+    sensors = [shot.sensor for shot in shots if shot.camera == 'rgb']
+    assert (
+        len({(sensor.vignetting, sensor.white_balance, sensor.read_noise) for sensor in sensors})
+        == 1
+    )
+    glares = [sensor.glare for sensor in sensors]
+    assert glares == sorted(glares)
+    assert glares[0] < 0.1 * glares[-1]
+
+
+def test_a_kerb_is_driven_over_and_a_bench_is_not():
+    def free_way(top_m):
+        corners = np.array(
+            [[9.0, -3.0, 0.0], [9.0, 3.0, 0.0], [9.0, 3.0, top_m], [9.0, -3.0, top_m]]
+        )
+        wall = corners[[[0, 1, 2], [0, 2, 3]]].astype(np.float32)
+        return measure_free_way(SimpleNamespace(fixed_triangles=wall), height_m=1.6)
+
+    assert free_way(0.2) == float('inf')
+    assert free_way(0.45) == pytest.approx(9.0)
+    assert free_way(2.5) == pytest.approx(9.0)
 
 
 def test_the_place_changes_with_every_clip():
@@ -273,6 +327,18 @@ def test_pairs_are_of_the_images_exposed_nearest_to_each_other():
     # The thermal image of 0.5 was not sent: 0.4, 0.5 and 0.6 have none within 0.13 s.
     expected = [(0.0, 0.0), (0.1, 0.0), (0.2, 0.25), (0.3, 0.25), (0.7, 0.75), (0.8, 0.75)]
     np.testing.assert_allclose(times, expected)
+
+
+def test_pairs_do_not_wait_for_a_camera_that_stays_away():
+    gap = {'camera': 'thermal', 'kind': 'gap', 'from_share': 0.05}
+    rig = {'scale': 0.06, 'rgb': {'rate_hz': 10.0}, 'thermal': {'rate_hz': 10.0}}
+    scenario = build_scenario({'duration_s': 1.0, 'rig': rig, 'failures': [gap]})
+    seen = []
+    shots = (seen.append(shot.time_s) or shot for shot in render_sequence(scenario))
+    pairs = pair_shots(shots, build_rig(scenario), max_apart_s=0.13)
+    found = [(pair.time_s, round(pair.skew_s, 6), max(seen)) for pair in pairs]
+    # The one of 0.1 s is given up waiting for when that of 0.3 s is there.
+    assert found == [(0.0, 0.0, 0.0), (0.1, -0.1, pytest.approx(0.3))]
 
 
 def test_same_scenario_gives_the_same_bytes_and_another_seed_others():

@@ -42,6 +42,22 @@ def test_depth_of_the_road_follows_the_closed_form():
     assert (view.label_map[25:, 50] == Label.ROAD).all()
 
 
+def test_labels_and_depth_are_those_of_the_middle_of_each_pixel_at_any_supersampling():
+    snapshot, camera = plane_and_wall().at(), small_camera()
+    plain = render_view(snapshot, camera, radiance=False, temperature=False)
+    # Three rays per pixel and direction: the one in the middle is that of a single one.
+    dense = render_view(snapshot, camera, radiance=False, temperature=False, supersampling=3.0)
+    np.testing.assert_array_equal(dense.instance_map, plain.instance_map)
+    np.testing.assert_array_equal(dense.label_map, plain.label_map)
+    np.testing.assert_array_equal(dense.objects.boxes_xyxy, plain.objects.boxes_xyxy)
+    np.testing.assert_allclose(dense.depth_m, plain.depth_m, rtol=1e-5)
+    # With 1.5 no ray is in the middle; the nearest one is a sixth of a pixel away.
+    view = render_view(snapshot, camera, radiance=False, temperature=False, supersampling=1.5)
+    seen_row = 19.5 + FOCAL_PX * HEIGHT_M / view.depth_m[25:, 50]
+    off_px = seen_row - np.arange(25, 40)
+    np.testing.assert_allclose(np.abs(off_px), 1 / 6, atol=1e-3)
+
+
 def test_depth_of_a_wall_across_the_view_is_constant():
     view = render_view(plane_and_wall().at(), small_camera())
     wall = view.instance_map == 0

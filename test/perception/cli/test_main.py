@@ -10,6 +10,7 @@ from fakes import build_onnx_card
 from made_data import write_bag, write_dataset
 import pytest
 
+from rgbt_perception.bag import BagReader
 from rgbt_perception.cli.main import build_parser, COMMANDS, main
 from rgbt_perception.cli.progress import mdi_bar, progress_text
 from rgbt_perception.config import PerceptionConfig
@@ -160,11 +161,30 @@ def test_simulate_writes_any_scenario_as_a_bag_or_as_pairs(tmp_path, capsys):
     assert len(list((tmp_path / 'set/rgb').iterdir())) == 2
 
 
+def test_simulate_writes_pairs_with_all_truth_when_asked(tmp_path):
+    out = tmp_path / 'set'
+    options = ['--full-truth', '--grey-thermal', '--drawn-sensors', '--scale', '0.1']
+    assert main(['simulate', 'dataset', '--pairs', '2', *options, '--out', str(out)]) == 0
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {
+        *('rgb', 'thermal', 'label_map', 'instance_map', 'depth', 'temperature'),
+        'thermal_grey',
+    }
+    content = json.loads((out / 'annotations.json').read_text('utf-8'))
+    assert content['info']['rgb_noise'] is None  # drawn for each pair
+    bag, length = tmp_path / 'bag', ['--duration', '0.2', '--scale', '0.1']
+    assert main(['simulate', 'day_drive', '--full-truth', *length, '--out', str(bag)]) == 0
+    with BagReader(bag) as reader:
+        assert len(list(reader.messages('/ground_truth/depth'))) == 2
+
+
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [
         (['fgo'], "there is no scenario 'fgo'; .*did you mean 'fog'"),
         (['fog', '--pairs', '3'], "--pairs means nothing for scenario 'fog'"),
+        (['fog', '--pairs', '0'], "--pairs means nothing for scenario 'fog'"),
+        (['fog', '--grey-thermal'], "--grey-thermal means nothing for scenario 'fog'"),
+        (['dataset', '--no-failures'], '--no-failures means nothing for single pairs'),
         (['dataset', '--rate', '3'], '--rate means nothing for single pairs'),
         (['dataset', '--as', 'bag'], '--as bag means nothing for single pairs'),
         (['fog', '--as', 'dataset', '--camera-info'], '--camera-info .* means nothing'),
