@@ -159,11 +159,11 @@ def render_sequence_of(plan: HeldOut, scenario_name: str, rate_hz: float) -> Pat
     from rgbt_models.synthetic import (
         build_rig,
         DatasetOptions,
-        describe_rig,
         pair_shots,
         render_sequence,
         write_pairs,
     )
+    from rgbt_models.synthetic.dataset import describe_rig
     from rgbt_perception.simulation import load_scenario, ScenarioChanges
 
     changes = ScenarioChanges(seed=plan.seed, rate_hz=rate_hz)

@@ -169,7 +169,7 @@ def measure_sequence(
         tiers = prober(_at(item.pair, round((1.0 + index / rate_hz) * NS_PER_S)))
         if math.isnan(tiers['tier_1']):
             continue  # neither camera showed anything
-        name, advantage = folder.name.partition('-')[0], float(row['contrast_advantage'])
+        name, advantage = folder.name.rpartition('-')[0], float(row['contrast_advantage'])
         found.append(Measured(column=name, advantage=advantage, tiers=tiers))
     return found
 

@@ -5,8 +5,10 @@
 
 Every round renders the scene of another seed, in processor time of this process, so that other
 load on the machine counts little. A training pair is what ``rgbt_models.train.pool`` renders: both
-cameras of a random rig, thermal on the RGB grid, labels and boxes. A dense view is light and heat
-of one camera with 1.5 x 1.5 rays per pixel. The stages are those of a dense view.
+cameras of a random rig, thermal on the RGB grid, labels and boxes. A light and a heavy view are
+what training makes of a pair of a pool, 256x320: moved, and seen by sensors that are drawn. A
+dense view is light and heat of one camera with 1.5 x 1.5 rays per pixel. The stages are those of a
+dense view.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ from rgbt_models.synthetic import Camera, random_rig, render_view, sample_scene,
 from rgbt_models.synthetic.environment import Condition
 from rgbt_models.synthetic.rgb_sensor import expose_rgb
 from rgbt_models.synthetic.world import radiance_of
+from rgbt_models.train.augment import augment, AugmentConfig
 from rgbt_models.train.pool import render_sample, Sample
 
 SCALE = 256 / 480  # 256x341, a little more than the 256x320 of the bound
 POOL_SCALE = 0.8
 SUPERSAMPLING = 1.5
 LEAST_PAIRS_PER_S = 3.0
+VIEW_HW, VIEWS = (256, 320), {'light view': 0.0, 'heavy view': 1.0}  # shares of heavy sensors
+LONGEST_VIEW_MS = 20.0
 REPEATED_PAIRS = 4
 Made = TypeVar('Made')
 P = ParamSpec('P')
@@ -95,6 +100,13 @@ def render_dense_view(seed: int, camera: Camera) -> None:
     snapshot = sample_scene(seed, view_angle_rad=camera.hfov_rad).at()
     view = render_view(snapshot, camera, supersampling=SUPERSAMPLING)
     expose_rgb(radiance_of(view), np.random.default_rng((seed, 1)))
+
+
+def measure_views(clock: StageClock, seed: int, sample: Sample) -> None:
+    """Augment a pair of a pool with light and with heavy sensors."""
+    for stage, share in VIEWS.items():
+        rng, config = np.random.default_rng((seed, 2)), AugmentConfig(heavy_sensor=share)
+        clock.measure(stage, augment, sample, rng, size_hw=VIEW_HW, config=config)
 
 
 def hash_sample(sample: Sample) -> str:
@@ -153,7 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
     clock = StageClock()
     for seed in range(args.seed, args.seed + args.rounds):
         clock.measure('training pair', render_sample, seed, scale=args.scale)
-        clock.measure('pool pair', render_sample, seed, scale=args.pool_scale)
+        sample = clock.measure('pool pair', render_sample, seed, scale=args.pool_scale)
+        measure_views(clock, seed, sample)
         measure_dense_view(clock, seed, args.scale)
     bounds = [
         Bound(name=name, value=clock.per_second(stage), at_least=LEAST_PAIRS_PER_S, unit='per s')
@@ -162,6 +175,10 @@ def main(arguments: list[str] | None = None) -> int:
             ('dense views with light and heat, one core', 'dense view'),
         )
     ]
+    view_ms = float(np.mean([clock.samples[stage] for stage in VIEWS]))
+    bounds.append(
+        Bound(name='augmented view, one core', value=view_ms, at_most=LONGEST_VIEW_MS, unit='ms')
+    )
     differing = count_differences(args.seed, args.scale)
     bounds.append(Bound(name='pairs that differ when repeated', value=differing, at_most=0))
     size = render_sample(args.seed, scale=args.scale).label_map.shape

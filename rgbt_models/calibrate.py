@@ -2,8 +2,9 @@
 """Fit the map from raw fusion shares to the modality dominance index.
 
 The raw linear shares order day and night well but span only a few hundredths, so they are fitted
-to the two-player Shapley index measured with labels on pairs, rendered or of a pool, clean and
-degraded.
+to an index measured with labels on pairs, rendered or of a pool, clean and degraded: to the
+contrast advantage where training taught the shares to follow it (``visibility_weight``), else to
+the two-player Shapley index of the loss.
 Source: ours, on MDACL's idea; not the paper's formula.
 """
 
@@ -22,15 +23,17 @@ from rgbt_models.build import RGBTModel
 from rgbt_models.card import MdiCalibration
 from rgbt_models.dominance import shapley_mdi
 from rgbt_models.errors import DatasetError
-from rgbt_models.train.augment import rgb_sensor, thermal_sensor, tone_map
+from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET
 from rgbt_models.train.batches import collate, TrainBatch
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.pool import render_sample, Sample, SamplePool
+from rgbt_models.train.sensing import sense_rgb, sense_thermal
 from rgbt_models.train.tasks import find_task
 
 CALIBRATION_SEED = 2_000_000
 COALITIONS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 DEGRADATIONS = ('none', 'none', 'rgb', 'thermal')
+CONTRAST, SHAPLEY = 'contrast advantage', 'labelled Shapley index'
 RIDGE = 1e-4
 SIZE_MULTIPLE = 16
 _LOGGER = logging.getLogger(__name__)
@@ -44,11 +47,13 @@ class CalibrationFit:
         calibration: The map.
         correlation: Between fitted and wanted index; 0 where all pairs are alike.
         num_pairs: Pairs fitted on.
+        target: What the wanted index is, ``CONTRAST`` or ``SHAPLEY``.
     """
 
     calibration: MdiCalibration
     correlation: float
     num_pairs: int
+    target: str = SHAPLEY
 
 
 def calibrate_mdi(
@@ -58,21 +63,25 @@ def calibrate_mdi(
     num_pairs: int,
     scale: float,
     pool: SamplePool | None = None,
+    label_set: LabelSet = PACKAGE_LABEL_SET,
 ) -> CalibrationFit:
     """Fit the dominance map of a trained model, on freshly rendered pairs or on those of a pool.
 
-    Every fourth pair has a nearly black RGB image, every fourth a nearly flat thermal one.
+    Every fourth pair has a nearly black RGB image, every fourth a nearly flat thermal one. A run
+    with a ``visibility_weight`` is fitted to the contrast advantage; pairs without objects have
+    none and are left out.
 
     Args:
         model: In evaluation mode, on the CPU.
-        config: Its training run; gives the normalisation and the loss.
+        config: Its training run; gives the normalisation, the loss and what to fit to.
         num_pairs: Pairs to take, at least 4: one of each degradation.
         scale: Size of rendered images as a fraction of 640x480; that at which the model will run.
         pool: Labeled with the classes of the model; its pairs are taken evenly, at their size.
             None = render pairs.
+        label_set: Classes of the pairs.
 
     Raises:
-        DatasetError: If there are too few pairs to fit anything.
+        DatasetError: If there are too few pairs to fit anything, or too few with objects.
     """
     if num_pairs < len(DEGRADATIONS):
         raise DatasetError(
@@ -80,16 +89,30 @@ def calibrate_mdi(
             f'of each degradation; ask for more (some hundred are usual)'
         )
     shares, targets = [], []
-    for batch in _calibration_batches(config, num_pairs, scale, pool):
-        values, share = _coalition_values(model, batch, config.task)
-        targets.append(shapley_mdi(*values))
-        shares.append(share)
+    for sample in _calibration_samples(num_pairs, scale, pool):
+        batch = collate([sample], config, label_set=label_set)
+        share, target = _measure(model, batch, config.task)
+        if target.isfinite():
+            shares.append(share)
+            targets.append(target)
+    if len(targets) < len(DEGRADATIONS):
+        raise DatasetError(
+            f'{len(targets)} of {num_pairs} calibration pairs have objects; expected at least '
+            f'{len(DEGRADATIONS)}; ask for more pairs, or give a pool with boxes'
+        )
     inputs, wanted = torch.cat(shares), torch.cat(targets)
     calibration = fit_tanh(inputs, wanted)
     fitted = torch.tensor([calibration(row) for row in inputs.tolist()])
     correlation = _correlation(fitted, wanted)
-    _LOGGER.info('calibrated mdi on %d pairs, correlation %.2f', num_pairs, correlation)
-    return CalibrationFit(calibration=calibration, correlation=correlation, num_pairs=num_pairs)
+    target_name = CONTRAST if config.visibility_weight > 0.0 else SHAPLEY
+    count = len(targets)
+    _LOGGER.info('calibrated mdi on %d pairs, %.2f with the %s', count, correlation, target_name)
+    return CalibrationFit(
+        calibration=calibration,
+        correlation=correlation,
+        num_pairs=count,
+        target=target_name,
+    )
 
 
 def fit_tanh(shares: Tensor, targets: Tensor) -> MdiCalibration:
@@ -125,6 +148,16 @@ def _correlation(values: Tensor, others: Tensor) -> float:
 
 
 @torch.no_grad()
+def _measure(model: RGBTModel, batch: TrainBatch, task: str) -> tuple[Tensor, Tensor]:
+    """Return the shares (1, l) of one pair with both cameras, and the index wanted, (1,)."""
+    if batch.advantages is not None:
+        outputs = model(batch.rgb, batch.thermal, torch.tensor([COALITIONS[0]]))
+        return outputs['rgb_shares'], batch.advantages
+    values, shares = _coalition_values(model, batch, task)
+    return shares, shapley_mdi(*values)
+
+
+@torch.no_grad()
 def _coalition_values(
     model: RGBTModel, batch: TrainBatch, task: str
 ) -> tuple[list[Tensor], Tensor]:
@@ -140,9 +173,9 @@ def _coalition_values(
     return values, shares
 
 
-def _calibration_batches(
-    config: TrainConfig, num_pairs: int, scale: float, pool: SamplePool | None
-) -> Iterator[TrainBatch]:
+def _calibration_samples(
+    num_pairs: int, scale: float, pool: SamplePool | None
+) -> Iterator[Sample]:
     cv2.setNumThreads(1)
     for index in range(num_pairs):
         if pool is None:
@@ -151,7 +184,7 @@ def _calibration_batches(
             sample = _cropped(pool[index * len(pool) // num_pairs])
         rng = np.random.default_rng(CALIBRATION_SEED + index)
         degradation = DEGRADATIONS[index % len(DEGRADATIONS)]
-        yield collate([_sense(sample, rng, degradation)], config)
+        yield _sense(sample, rng, degradation)
 
 
 def _cropped(sample: Sample) -> Sample:
@@ -173,15 +206,13 @@ def _cropped(sample: Sample) -> Sample:
 
 def _sense(sample: Sample, rng: np.random.Generator, degradation: str) -> Sample:
     """Pass a sample through light sensors, one of them nearly blind if asked for."""
-    rgb = sample.rgb.astype(np.float32) / 255.0
-    thermal = sample.thermal.astype(np.float32)
-    if degradation == 'rgb':
-        rgb = rgb * rng.uniform(0.0, 0.1)
-    if degradation == 'thermal':
-        thermal = thermal.mean() + (thermal - thermal.mean()) * rng.uniform(0.0, 0.05)
-    grey = tone_map(thermal_sensor(thermal, rng, heavy=False), rng)
+    brightness = rng.uniform(0.0, 0.1) if degradation == 'rgb' else 1.0
+    contrast = rng.uniform(0.0, 0.05) if degradation == 'thermal' else 1.0
+    grey = sense_thermal(sample.thermal, rng, is_heavy=False, contrast=contrast)
     return replace(
         sample,
-        rgb=rgb_sensor(rgb, rng, heavy=False, is_night=sample.is_night),
+        rgb=sense_rgb(
+            sample.rgb, rng, is_heavy=False, is_night=sample.is_night, brightness=brightness
+        ),
         thermal=grey.astype(np.uint16),
     )

@@ -87,6 +87,7 @@ def publish_run(
         num_pairs=calibration_pairs,
         scale=INPUT_HW[0] / RGB_HEIGHT,
         pool=pool,
+        label_set=label_set,
     )
     parity = export_graph(model, card_dir / GRAPH_FILE)
     save_weights(model, card_dir / WEIGHTS_FILE)
@@ -94,6 +95,7 @@ def publish_run(
         **run,
         'onnx_parity': float(f'{parity:.1e}'),
         'mdi_calibration_pairs': fit.num_pairs,
+        'mdi_calibration_target': fit.target,
         'mdi_calibration_correlation': round(fit.correlation, 3),
     }
     card = replace(

@@ -23,7 +23,8 @@ from rgbt_perception.truth import Truth
 from rgbt_perception.types import Frame, Modality, NS_PER_S
 
 if TYPE_CHECKING:
-    from rgbt_models.synthetic import FaultKind, Rig, Scenario, ThermalSensor
+    from rgbt_models.synthetic import Rig, Scenario, ThermalSensor
+    from rgbt_models.synthetic.faults import FaultKind
 
 NO_FAULT = 'none'
 MAX_BEHIND_S = 0.5  # what is later than that is not sent any more
@@ -82,7 +83,8 @@ def render_clip(scenario: Scenario) -> Iterator[Clip | None]:
     Yields:
         None after each image, at last the clip: the caller can do something else in between.
     """
-    from rgbt_models.synthetic import build_rig, build_thermal_sensor, render_sequence
+    from rgbt_models.synthetic import build_rig, render_sequence
+    from rgbt_models.synthetic.sequence_sensors import build_thermal_sensor
 
     images: list[ClipImage] = []
     for shot in render_sequence(scenario):
@@ -108,7 +110,7 @@ def render_clip(scenario: Scenario) -> Iterator[Clip | None]:
 
 def fault_names(modality: Modality) -> tuple[str, ...]:
     """Return what can be injected into a camera."""
-    from rgbt_models.synthetic import kinds_of
+    from rgbt_models.synthetic.faults import kinds_of
 
     return (NO_FAULT, *kinds_of(modality.value))
 
@@ -213,7 +215,7 @@ class ClipPlayer:
         return played_s / self.rate_scale
 
     def _expose(self, image: ClipImage, exposure_s: float) -> None:
-        from rgbt_models.synthetic import FaultKind, LATE_S
+        from rgbt_models.synthetic.faults import FaultKind, LATE_S
 
         name = self._faults.get(image.modality, NO_FAULT)
         pixels, transport = image.pixels, image.transport_s
@@ -242,7 +244,7 @@ class ClipPlayer:
     def _spoil(
         self, modality: Modality, pixels: NDArray[Any], kind: FaultKind
     ) -> NDArray[Any] | None:
-        from rgbt_models.synthetic import spoil_image
+        from rgbt_models.synthetic.faults import spoil_image
 
         return spoil_image(
             pixels,

@@ -175,11 +175,11 @@ def write_scenario_folder(
     from rgbt_models.synthetic import (
         build_rig,
         DatasetOptions,
-        describe_rig,
         pair_shots,
         render_sequence,
         write_pairs,
     )
+    from rgbt_models.synthetic.dataset import describe_rig
 
     rig, is_full = build_rig(scenario), scenario.write.has_full_truth
     shots = render_sequence(scenario, amodal=is_full)
@@ -206,7 +206,7 @@ def stamp_ns(shot: Shot) -> int:
 
 def transport_s(scenario: Scenario, shot: Shot) -> float:
     """Return the time from the exposure of an image to the arrival of its message, seconds."""
-    from rgbt_models.synthetic import FaultKind, LATE_S
+    from rgbt_models.synthetic.faults import FaultKind, LATE_S
 
     camera = scenario.rig.rgb if shot.camera == 'rgb' else scenario.rig.thermal
     return camera.transport_s + (LATE_S if shot.fault is FaultKind.LATE else 0.0)

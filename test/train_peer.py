@@ -80,7 +80,7 @@ def give_fixed_batches(num_processes: int) -> None:
     def open_sampler(_pool, seed, state, **_):
         return (), np.random.default_rng(seed), seed[1] if state is None else state['drawn']
 
-    def iterate_batches(_pool, _rng, config, *, drawn):
+    def iterate_batches(_pool, _rng, config, *, drawn, label_set):
         for index in count(drawn, num_processes):
             batch = collate(random_painted_samples(3, seed=100 + index), config)
             yield replace(batch, sampler_state={'drawn': index + num_processes})

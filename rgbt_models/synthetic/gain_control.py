@@ -23,7 +23,7 @@ _LEVELS = 1024  # steps of the histogram
 _SMALLEST_SPAN = 1e-3  # of the range of an image that is nearly flat
 _CLAHE_TILES = (8, 8)
 _DETAIL_SHARE = 0.25  # of drawn gain controls
-_LOG_EXPONENTS, _BISECTIONS = (-3.0, 3.0), 10  # powers of two
+_LOG_EXPONENTS, _BISECTIONS = (-4.0, 4.0), 11  # powers of two
 
 
 class ToneCurve(str, Enum):
@@ -45,6 +45,7 @@ class ToneMap:
     clip_limit: float = 2.0  # CLAHE: the same in OpenCV's units
     strength: float = 1.0  # share of the equalised image, the rest is linear
     levels: tuple[float, float, float] | None = None  # 1st percentile, mean, 99th, of 255
+    smallest_span: float = 0.0  # counts between the percentiles below which contrast is kept low
     detail: float = 0.0  # enhancement: bright things get dark rims, as real cameras draw them
     detail_px: float = 4.0  # standard deviation of what counts as coarse
     is_inverted: bool = False  # black = hot
@@ -80,7 +81,8 @@ def tone_map(
     """Turn counts into grey levels.
 
     Args:
-        counts: Shape (h, w), any real dtype; only their order and ratios of differences matter.
+        counts: Shape (h, w), any real dtype; only their order and ratios of differences matter,
+            and their unit if the gain control has a ``smallest_span``.
         rng: Draws the gain control if none is given.
         curve: The gain control.
 
@@ -104,6 +106,10 @@ def tone_map(
     grey *= np.float32(255.0)
     if used.levels is not None:
         grey = _set_levels(grey, used.levels)
+    if high - low < used.smallest_span:
+        # A real gain is limited: a scene of nearly one temperature stays nearly one grey.
+        mean = grey.mean()
+        grey = mean + np.float32((high - low) / used.smallest_span) * (grey - mean)
     if used.is_inverted:
         grey = np.asarray(np.float32(255.0) - grey)
     return np.asarray(np.clip(np.rint(grey), 0.0, 255.0).astype(np.uint8))
@@ -118,9 +124,10 @@ def _equalise(grey: FloatArray, used: ToneMap) -> FloatArray:
 
 
 def _clahe(grey: FloatArray, used: ToneMap) -> FloatArray:
-    fine = np.rint(grey * np.float32(65535.0)).astype(np.uint16)
-    equalised = cv2.createCLAHE(used.clip_limit, _CLAHE_TILES).apply(fine)
-    return np.asarray(equalised / np.float32(65535.0), np.float32)
+    fine = grey * np.float32(255.0)
+    coarse = fine.astype(np.uint8)  # of 16 bits, no bin would reach the limit
+    equalised = cv2.createCLAHE(used.clip_limit, _CLAHE_TILES).apply(coarse)
+    return np.asarray((equalised + (fine - coarse)) / np.float32(255.0), np.float32)
 
 
 def _set_levels(grey: FloatArray, levels: tuple[float, float, float]) -> FloatArray:
@@ -130,7 +137,7 @@ def _set_levels(grey: FloatArray, levels: tuple[float, float, float]) -> FloatAr
     dark half that stretching would clip. The mean falls with the exponent: bisection.
     """
     lowest, mean, highlight = levels
-    sparse = grey[::4, ::4]
+    sparse = grey[::3, ::3]
     dark, bright = (float(level) for level in np.percentile(grey[::2, ::2], [1.0, 99.0]))
     scale = np.float32(1.0 / max(bright - dark, _SMALLEST_SPAN * 255.0))
 

@@ -8,11 +8,13 @@ triangles and the acceleration structure that every camera of that instant share
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from rgbt_models.errors import RGBTError
 from rgbt_models.synthetic.arrays import (
     DoubleArray,
     FloatArray,
@@ -41,11 +43,16 @@ if TYPE_CHECKING:
 
 WORLD_VERSION = '2.0.0'
 
+_Kind = TypeVar('_Kind', bound=Enum)
 _EGO_RADIUS_M = 2.0
 _WAY_WIDTH_M = 2.6
 _SIDE_MARGIN_M = 1.5
 _ELEVATED_SHARE, _TALL_SHARE = 0.14, 0.05
 _ELEVATED_PITCH_RAD = (0.21, 0.52)  # downwards
+
+
+class SceneError(RGBTError, ValueError):
+    """A scene cannot be drawn as asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -211,9 +218,9 @@ def finish_scene(
 def sample_scene(
     seed: int,
     *,
-    condition: Condition | None = None,
+    condition: Condition | str | None = None,
     environment: Environment | None = None,
-    layout: LayoutKind | None = None,
+    layout: LayoutKind | str | None = None,
     view_angle_rad: float = math.radians(56.0),
     keep_way_clear: bool = False,
 ) -> Scene:
@@ -224,22 +231,27 @@ def sample_scene(
 
     Args:
         seed: The same seed gives the same scene.
-        condition: Light and weather; None draws one.
+        condition: Light and weather, as ``Condition`` or by its name; None draws one.
         environment: Used instead of one that is drawn; then the condition is only noted.
-        layout: Kind of place; None draws one.
+        layout: Kind of place, as ``LayoutKind`` or by its name; None draws one.
         view_angle_rad: Horizontal angle, below pi, within which things are placed: the field of
             view of the camera that will look.
         keep_way_clear: Leave the rig's way along +x free for ``Scene.layout.clear_m``.
+
+    Raises:
+        SceneError: If there is no such condition or layout.
     """
+    wanted = None if condition is None else _kind_of(Condition, condition)
+    wanted_layout = None if layout is None else _kind_of(LayoutKind, layout)
     light_rng, place_rng, actor_rng, clutter_rng, ego_rng = np.random.default_rng(seed).spawn(5)
     drawn = sample_condition(light_rng)
-    asked = drawn if condition is None and environment is None else condition
+    asked = drawn if wanted is None and environment is None else wanted
     if environment is None:
         environment = sample_environment(light_rng, asked)
     appearance = sample_appearance(place_rng)
     kind = sample_layout_kind(place_rng)
     builder = SceneBuilder()
-    place = build_layout(place_rng, builder, kind if layout is None else layout)
+    place = build_layout(place_rng, builder, kind if wanted_layout is None else wanted_layout)
     ego = sample_ego(ego_rng, yaw_spread_rad=place.yaw_spread_rad)
     placer = _placer_in_view(place, ego, view_angle_rad)
     placer.take(0.0, 0.0, _EGO_RADIUS_M)
@@ -259,6 +271,16 @@ def sample_scene(
         ego=ego,
         condition=asked,
     )
+
+
+def _kind_of(kinds: type[_Kind], wanted: _Kind | str) -> _Kind:
+    try:
+        return kinds(wanted)
+    except ValueError:
+        known = ', '.join(str(item.value) for item in kinds)
+        raise SceneError(
+            f'{kinds.__name__} is {wanted!r}, expected one of {known}; choose one'
+        ) from None
 
 
 def _placer_in_view(place: Layout, ego: EgoPose, view_angle_rad: float) -> Placer:

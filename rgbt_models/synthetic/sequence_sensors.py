@@ -147,7 +147,11 @@ class _SequenceRgb:
         if self._settings.rgb == 'clean':
             return in_weather(environment)
         # The same draws for every image: one camera, which shakes and glares with the light.
-        return sample_rgb_sensor(np.random.default_rng([self._seed, _RGB]), environment)
+        return sample_rgb_sensor(
+            np.random.default_rng([self._seed, _RGB]),
+            lights=float(environment.lights),
+            rain=float(environment.rain),
+        )
 
     def _meter(self, radiance: FloatArray, lights: float) -> Exposure:
         night = math.log(self._settings.night_gain)

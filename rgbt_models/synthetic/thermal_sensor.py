@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from rgbt_models.errors import RGBTError
+from rgbt_models.synthetic.ranges import check_ranges, NOT_NEGATIVE, SHARE
 from rgbt_models.tlinear import COARSE_COUNTS_PER_K, COUNTS_PER_K, ZERO_C_IN_K
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 _LINEAR_SHARE = 0.25  # of drawn cameras
 _SHADING_CELLS = 4  # of the slow pattern, per direction
+
+_BOUNDS = {
+    'zero_c_counts': (-1e6, 1e6), 'netd_k': NOT_NEGATIVE, 'blur_px': NOT_NEGATIVE,
+    'column_k': NOT_NEGATIVE, 'row_k': NOT_NEGATIVE, 'shading_k': NOT_NEGATIVE,
+    'dead_share': SHARE, 'ffc_period_s': NOT_NEGATIVE, 'ffc_s': NOT_NEGATIVE,
+}  # fmt: skip
 
 
 class ThermalSensorError(RGBTError, ValueError):
@@ -57,6 +64,7 @@ class ThermalSensor:
                 f'thermal sensor has {self.counts_per_k} counts per kelvin; expected a positive '
                 f'number; pass 100 for 0.01 K'
             )
+        check_ranges(self, _BOUNDS, what='thermal sensor', error=ThermalSensorError)
 
     @property
     def largest_count(self) -> int:

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from rgbt_models.errors import RGBTError
 from rgbt_models.synthetic.amodal import AmodalTruth, measure_amodal
-from rgbt_models.synthetic.contrast import compare_cameras, measure_contrast, PairContrast
+from rgbt_models.synthetic.contrast import (
+    compare_cameras,
+    measure_contrast,
+    PairContrast,
+    RGB_SPAN,
+    stretched_span,
+)
 from rgbt_models.synthetic.labels import find_objects, ObjectTruth
 from rgbt_models.synthetic.materials import Label
 from rgbt_models.synthetic.radiometry import measure_temperature
@@ -283,8 +289,10 @@ def in_weather(environment: Environment) -> RgbSensor:
 
 def _draw_sensors(seed: int, environment: Environment) -> Sensors:
     rgb_rng, thermal_rng = np.random.default_rng([seed, 4]).spawn(2)
+    lights, rain = float(environment.lights), float(environment.rain)
     return Sensors(
-        rgb=sample_rgb_sensor(rgb_rng, environment), thermal=sample_thermal_sensor(thermal_rng)
+        rgb=sample_rgb_sensor(rgb_rng, lights=lights, rain=rain),
+        thermal=sample_thermal_sensor(thermal_rng),
     )
 
 
@@ -305,12 +313,14 @@ def contrast_of(pair: SyntheticPair) -> PairContrast:
         pair.rgb_view.instance_map,
         pair.rgb_view.objects,
         noise_at=lambda level: float(grey[round(level)]),
+        span=RGB_SPAN,
     )
     contrast_thermal = measure_contrast(
         pair.thermal_raw,
         pair.thermal_view.instance_map,
         pair.thermal_view.objects,
         noise_at=lambda _: thermal.noise_k * thermal.counts_per_k,
+        span=stretched_span(pair.thermal_raw),
     )
     return compare_cameras(
         pair.rgb_view.objects, contrast_rgb, pair.thermal_view.objects, contrast_thermal

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of rendered pairs: joint geometry, then each camera's own sensor.
 
-Real thermal cameras differ far more in tone mapping than in optics, so the tone curve is drawn
-afresh for every sample. Half the samples get a heavy sensor, half a light one: all heavy is
-worse on real pairs. Source: ours.
+Half the samples get a heavy sensor, half a light one: all heavy is worse on real pairs.
+Source: ours.
 
 The geometry is torchvision's (transforms.v2) with parameters drawn here, from the generator whose
 state a checkpoint keeps. Windows are whole pixels: height and width differ in scale by half a
-pixel of the window at most. The sensors stay NumPy and OpenCV, for they work on counts, in float.
+pixel of the window at most.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,8 +25,8 @@ from torchvision.transforms.v2 import functional as F
 
 from rgbt_models.errors import DatasetError
 from rgbt_models.label_sets import UNLABELED
-from rgbt_models.tlinear import COUNTS_PER_K
 from rgbt_models.train.pool import Sample
+from rgbt_models.train.sensing import sense_rgb, sense_thermal
 from rgbt_models.train.settings import ABOVE_0, check_numbers, FROM_0, PART
 
 FloatImage = NDArray[np.float32]
@@ -34,7 +34,6 @@ FloatImage = NDArray[np.float32]
 MIN_VISIBLE_PART = 0.35  # of a box cut by the crop; less is ignored
 MIN_KEPT_PART = 0.05  # of a box cut by the crop; less is dropped
 MIN_BOX_HEIGHT_PX = 8.0
-NOISE_FIELD_CELLS_PX = (4, 8, 16, 40)
 _RULES = {
     'min_zoom': ABOVE_0,
     'max_zoom': ABOVE_0,
@@ -86,21 +85,23 @@ def augment(
         curve, held in uint16.
     """
     moved = crop_zoom_flip(sample, rng, size_hw=size_hw, config=config)
-    heavy = rng.random() < config.heavy_sensor
-    thermal = moved.thermal.astype(np.float32)
+    is_heavy = bool(rng.random() < config.heavy_sensor)
+    thermal: NDArray[Any] = moved.thermal
     if rng.random() < 0.5:
-        thermal = _shift(thermal, rng.normal(0.0, config.shift_px, 2))
-    rgb = moved.rgb.astype(np.float32) / 255.0
+        thermal = _shift(thermal.astype(np.float32), rng.normal(0.0, config.shift_px, 2))
+    brightness, contrast = 1.0, 1.0
     if rng.random() < config.degraded:
         if rng.random() < 0.5:
-            rgb = rgb * rng.uniform(0.0, 0.12)
+            brightness = rng.uniform(0.0, 0.12)
         else:
-            thermal = thermal.mean() + (thermal - thermal.mean()) * rng.uniform(0.0, 0.1)
-    thermal_8bit = tone_map(thermal_sensor(thermal, rng, heavy=heavy), rng)
+            contrast = rng.uniform(0.0, 0.1)
+    grey = sense_thermal(thermal, rng, is_heavy=is_heavy, contrast=contrast)
     return replace(
         moved,
-        rgb=rgb_sensor(rgb, rng, heavy=heavy, is_night=moved.is_night),
-        thermal=thermal_8bit.astype(np.uint16),
+        rgb=sense_rgb(
+            moved.rgb, rng, is_heavy=is_heavy, is_night=moved.is_night, brightness=brightness
+        ),
+        thermal=grey.astype(np.uint16),
     )
 
 
@@ -172,90 +173,6 @@ def take_view(sample: Sample, view: View) -> Sample:
     )
 
 
-def rgb_sensor(
-    rgb: FloatImage, rng: Generator, *, heavy: bool, is_night: bool
-) -> NDArray[np.uint8]:
-    """Draw exposure, colour, blur and noise of an RGB camera.
-
-    Args:
-        rgb: (h, w, 3) float32 in 0..1.
-        rng: Source of the draws.
-        heavy: A poor camera instead of a good one.
-        is_night: Night images are noisier.
-
-    Returns:
-        (h, w, 3) uint8.
-    """
-    h, w = rgb.shape[:2]
-    if not heavy:
-        image = np.clip(rgb * rng.uniform(0.7, 1.4), 0, 1.1) ** rng.uniform(0.8, 1.3)
-        if rng.random() < 0.4:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8))
-        noise = rng.uniform(0, 0.05 if is_night else 0.02)
-        return _to_uint8(image + noise * _normal(rng, image.shape))
-    tint = rng.uniform(0.85, 1.18, 3).astype(np.float32)
-    image = np.clip(rgb * rng.uniform(0.6, 1.5) * tint, 0, 1.2) ** rng.uniform(0.7, 1.5)
-    if rng.random() < 0.5:
-        grey = image.mean(axis=2, keepdims=True)
-        image = grey + (image - grey) * rng.uniform(0.0, 1.4)
-    if rng.random() < 0.5:
-        image = image * (1 + 0.12 * rng.random() * noise_field(rng, h, w)[..., None])
-    if rng.random() < 0.5:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3))
-    noise = rng.uniform(0, 0.1 if is_night else 0.03)
-    shot = 0.4 + np.sqrt(np.clip(image, 0, 1))
-    return _to_uint8(image + noise * shot * _normal(rng, image.shape))
-
-
-def thermal_sensor(counts: FloatImage, rng: Generator, *, heavy: bool) -> FloatImage:
-    """Draw optics blur, noise and column pattern of a thermal camera, in 0.01 K counts."""
-    h, w = counts.shape
-    if not heavy:
-        if rng.random() < 0.7:
-            counts = cv2.GaussianBlur(counts, (0, 0), rng.uniform(0.3, 0.9))
-        return counts + COUNTS_PER_K * rng.uniform(0.01, 0.12) * _normal(rng, (h, w))
-    if rng.random() < 0.6:
-        counts = counts + COUNTS_PER_K * rng.uniform(0, 0.6) * noise_field(rng, h, w)
-    if rng.random() < 0.8:
-        counts = cv2.GaussianBlur(counts, (0, 0), rng.uniform(0.4, 1.6))
-    counts = counts + COUNTS_PER_K * rng.uniform(0.02, 0.35) * _normal(rng, (h, w))
-    if rng.random() < 0.5:
-        counts = counts + COUNTS_PER_K * rng.uniform(0, 0.25) * _normal(rng, (1, w))
-    return counts
-
-
-def tone_map(counts: FloatImage, rng: Generator) -> NDArray[np.uint8]:
-    """Draw the tone curve by which a thermal camera makes 8-bit grey of its counts."""
-    low, high = np.percentile(counts[::3, ::3], [rng.uniform(0, 4), rng.uniform(98, 100)])
-    high = max(high, low + COUNTS_PER_K * rng.uniform(1, 4))
-    grey = np.clip((counts - np.float32(low)) / np.float32(high - low), 0, 1)
-    kind = rng.random()
-    if kind < 0.35:
-        grey = grey ** np.float32(rng.uniform(0.6, 1.7))
-    elif kind < 0.6:
-        grey = _equalise(grey, plateau=rng.uniform(0.01, 0.1), strength=rng.uniform(0.3, 1.0))
-    elif kind < 0.75:
-        tiles = int(rng.integers(2, 9))
-        clahe = cv2.createCLAHE(rng.uniform(1, 5), (tiles, tiles))
-        grey = clahe.apply(_to_uint8(grey)).astype(np.float32) / 255.0
-    floor = rng.uniform(0, 0.15)
-    ceiling = rng.uniform(0.2, 1.0) if rng.random() < 0.5 else 1.0
-    grey = floor + (ceiling - floor) * grey
-    if rng.random() < 0.3:  # detail enhancement
-        blurred = cv2.GaussianBlur(grey, (0, 0), rng.uniform(2, 12))
-        grey = grey + rng.uniform(0.2, 1.0) * (grey - blurred)
-    return _to_uint8(grey)
-
-
-def noise_field(rng: Generator, height: int, width: int) -> FloatImage:
-    """Return smooth random structure of several cell sizes, shape (h, w), about unit scale."""
-    field = np.zeros((height, width), np.float32)
-    for cell in NOISE_FIELD_CELLS_PX:
-        coarse = _normal(rng, (height // cell + 2, width // cell + 2))
-        field += rng.uniform(0, 1) * cv2.resize(coarse, (width, height))
-    return field
-
-
 def _draw_window(
     rng: Generator, source: int, target: int, scale: float
 ) -> tuple[int, int, int, int]:
@@ -303,19 +220,3 @@ def _shift(image: FloatImage, xy: NDArray[np.float64]) -> FloatImage:
     matrix = np.array([[1, 0, xy[0]], [0, 1, xy[1]]])
     shifted = cv2.warpAffine(image, matrix, (w, h), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(shifted, np.float32)
-
-
-def _equalise(grey: FloatImage, *, plateau: float, strength: float) -> FloatImage:
-    counts, edges = np.histogram(grey[::2, ::2], 128, (0, 1))
-    limited = np.minimum(counts, counts.sum() * plateau)
-    curve = np.cumsum(limited) / limited.sum()
-    equalised = (1 - strength) * grey + strength * np.interp(grey, edges[1:], curve)
-    return np.asarray(equalised, np.float32)
-
-
-def _normal(rng: Generator, shape: tuple[int, ...]) -> FloatImage:
-    return rng.standard_normal(shape, np.float32)
-
-
-def _to_uint8(image: FloatImage) -> NDArray[np.uint8]:
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -223,10 +223,19 @@ class Balancer(nn.Module):
         if config.distillation > 0.0 and self.mdi != 0.0:
             losses['hcg_high'] = config.distillation * _mean_of(self._high_level(passes), has_both)
         if config.equilibrium > 0.0:
-            shares = torch.stack([item.rgb_shares() for item in passes], dim=1)
-            squared = linear_share_mdi(shares) ** 2
+            squared = linear_share_mdi(self.rgb_shares()) ** 2
             losses['aer'] = config.equilibrium * _mean_of(squared, has_both)
         return losses
+
+    def rgb_shares(self) -> Tensor:
+        """Return the RGB share by level of the pass since ``begin_batch``, shape (b, l).
+
+        Differentiable, of the plain fusion; a loss on it does not count as dominance.
+
+        Raises:
+            DatasetError: If the model made no pass in training mode since ``begin_batch``.
+        """
+        return torch.stack([item.rgb_shares() for item in self._passes()], dim=1)
 
     @torch.no_grad()
     def end_batch(self) -> None:

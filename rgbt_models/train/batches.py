@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from rgbt_models.data.shard_index import is_sharded
+from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET
 from rgbt_models.normalise import standardise, ThermalNormaliser
 from rgbt_models.train.augment import augment
 from rgbt_models.train.config import TrainConfig
@@ -30,6 +31,7 @@ from rgbt_models.train.losses import BoxTargets
 from rgbt_models.train.pool import Sample, SamplePool
 from rgbt_models.train.shard_stream import ShardStream
 from rgbt_models.train.synthetic_stream import is_stream, open_stream
+from rgbt_models.train.visibility import measure_advantage, object_labels
 
 QUEUE_BATCHES = 3
 REFRESH_EVERY = 100  # batches between two looks for newly rendered shards
@@ -40,13 +42,16 @@ Drawn = TypeVar('Drawn')
 class TrainBatch:
     """Standardised images (b, 3, h, w) float32, label maps (b, h, w) uint8, boxes per image.
 
-    ``sampler_state`` is where the sampler stands after this batch, JSON values.
+    ``advantages``, (b,) float32, says how much better RGB shows the objects than thermal: see
+    ``visibility``; NaN = no object; None where it was not asked for. ``sampler_state`` is where
+    the sampler stands after this batch, JSON values.
     """
 
     rgb: Tensor
     thermal: Tensor
     label_maps: Tensor
     targets: list[BoxTargets]
+    advantages: Tensor | None = None
     sampler_state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -103,9 +108,23 @@ def standardise_images(samples: list[Sample], config: Normalisation) -> tuple[Te
     )
 
 
-def collate(samples: list[Sample], config: TrainConfig) -> TrainBatch:
-    """Normalise samples of one size and stack them."""
+def collate(
+    samples: list[Sample], config: TrainConfig, *, label_set: LabelSet = PACKAGE_LABEL_SET
+) -> TrainBatch:
+    """Normalise samples of one size and stack them; measure what each camera shows if asked for.
+
+    Args:
+        samples: As cameras deliver them.
+        config: Of the run.
+        label_set: Of the samples.
+    """
     rgb, thermal = standardise_images(samples, config)
+    advantages = None
+    if config.visibility_weight > 0.0:
+        labels = object_labels(label_set)
+        advantages = torch.tensor(
+            [measure_advantage(sample, labels, config.thermal_normaliser) for sample in samples]
+        )
     return TrainBatch(
         rgb=rgb,
         thermal=thermal,
@@ -118,17 +137,24 @@ def collate(samples: list[Sample], config: TrainConfig) -> TrainBatch:
             )
             for sample in samples
         ],
+        advantages=advantages,
     )
 
 
-def draw_batch(pool: SampleSource, rng: Generator, config: TrainConfig) -> TrainBatch:
+def draw_batch(
+    pool: SampleSource,
+    rng: Generator,
+    config: TrainConfig,
+    *,
+    label_set: LabelSet = PACKAGE_LABEL_SET,
+) -> TrainBatch:
     """Draw one augmented batch of one crop size."""
     size_hw = config.size_hws[rng.integers(len(config.size_hws))]
     count = max(1, round(config.pixels_per_step / (size_hw[0] * size_hw[1])))
     samples = [
         augment(pool.draw(rng), rng, size_hw=size_hw, config=config.augment) for _ in range(count)
     ]
-    return collate(samples, config)
+    return collate(samples, config, label_set=label_set)
 
 
 def open_sampler(
@@ -170,7 +196,12 @@ def open_sampler(
 
 
 def iterate_batches(
-    pool: SampleSource, rng: Generator, config: TrainConfig, *, drawn: int = 0
+    pool: SampleSource,
+    rng: Generator,
+    config: TrainConfig,
+    *,
+    drawn: int = 0,
+    label_set: LabelSet = PACKAGE_LABEL_SET,
 ) -> Iterator[TrainBatch]:
     """Yield augmented batches for ever; one thread prepares the next while the network works.
 
@@ -179,10 +210,12 @@ def iterate_batches(
         rng: Source of the draws.
         config: Of the run.
         drawn: Batches drawn before, in a run that goes on.
+        label_set: Of the pool.
     """
 
     def draw(state: Callable[[], dict[str, Any]]) -> TrainBatch:
-        return replace(draw_batch(pool, rng, config), sampler_state=state())
+        batch = draw_batch(pool, rng, config, label_set=label_set)
+        return replace(batch, sampler_state=state())
 
     return prefetch(pool, rng, draw, drawn=drawn)
 

@@ -16,6 +16,7 @@ from rgbt_models.train.settings import (
     BELOW_1,
     build_settings,
     check_numbers,
+    FROM_0,
     PART,
     read_settings,
     RunSettings,
@@ -23,7 +24,12 @@ from rgbt_models.train.settings import (
 
 TASK_NAMES = ('both', 'detection', 'segmentation', 'saliency', 'matching')
 BALANCED_TASKS = ('both', 'detection', 'segmentation')
-_RULES = {'ema_decay': BELOW_1, 'drop_path': BELOW_1, 'modality_dropout': PART}
+_RULES = {
+    'ema_decay': BELOW_1,
+    'drop_path': BELOW_1,
+    'modality_dropout': PART,
+    'visibility_weight': FROM_0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,9 @@ class TrainConfig(RunSettings):
         fine_matching: Refine matches at a quarter of a token's side; task matching only.
         is_balanced: Whether the terms of ``balance`` are added; not for saliency and matching.
         balance: Terms that balance the cameras (ours, on MDACL's ideas); training only.
+        visibility_weight: Of the term that draws the fusion shares towards what each camera
+            shows of the objects (ours, see ``rgbt_models.train.visibility``); training only, 0 =
+            off; not for saliency and matching. The card's index is then fitted to that too.
         rgb_mean: Written to the card.
         rgb_std: Written to the card.
         thermal_mean: Written to the card.
@@ -81,6 +90,7 @@ class TrainConfig(RunSettings):
     fine_matching: bool = True
     is_balanced: bool = False
     balance: BalanceConfig = field(default_factory=BalanceConfig)
+    visibility_weight: float = 0.0
     rgb_mean: tuple[float, float, float] = (0.40, 0.40, 0.40)
     rgb_std: tuple[float, float, float] = (0.27, 0.27, 0.27)
     thermal_mean: float = 0.40
@@ -106,6 +116,12 @@ class TrainConfig(RunSettings):
                 f"is_balanced is on with the task '{self.task}'; expected one of "
                 f'{", ".join(BALANCED_TASKS)}, whose heads the balancing compares; leave '
                 f'is_balanced out'
+            )
+        if self.visibility_weight > 0.0 and self.task not in BALANCED_TASKS:
+            raise DatasetError(
+                f"visibility_weight is {self.visibility_weight} with the task '{self.task}'; "
+                f'expected one of {", ".join(BALANCED_TASKS)}, whose cards have a dominance '
+                f'index; leave visibility_weight out'
             )
         sides = [side for size_hw in self.size_hws for side in size_hw]
         if (

@@ -215,15 +215,7 @@ def render_sample(seed: int, *, scale: float, condition: Condition | None = None
 
     rig = random_rig(np.random.default_rng((seed, 1))).scaled(scale)
     pair = render_pair(seed, rig, condition=condition)
-    far_points = rig.rgb.rays() + rig.thermal.position  # of directions: no parallax
-    xy = rig.thermal.project(far_points).astype(np.float32).reshape(*pair.rgb.shape[:2], 2)
-    temperature_c = cv2.remap(
-        pair.thermal_view.temperature_c,
-        xy,
-        None,
-        interpolation=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    temperature_c = rig.warp_thermal_to_rgb(pair.thermal_view.temperature_c)
     counts = np.clip((temperature_c + ZERO_C_IN_K) * COUNTS_PER_K, 0, 65535)
     return Sample(
         rgb=pair.rgb,

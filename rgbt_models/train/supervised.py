@@ -27,6 +27,7 @@ from rgbt_models.train.origin import describe_origin, describe_scenes
 from rgbt_models.train.pool import read_label_set
 from rgbt_models.train.sharding import own_part, shard, whole_state
 from rgbt_models.train.tasks import build_loss, build_task_model, check_labels, find_task
+from rgbt_models.train.visibility import object_labels, visibility_loss
 from rgbt_models.weights import save_tensors
 
 DROPOUT_RAMP = 0.2  # of the run
@@ -49,6 +50,8 @@ def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
     check_place(place)
     label_set = read_label_set(pool_dir)
     check_labels(config.task, label_set, pool=str(pool_dir))
+    if config.visibility_weight > 0.0:
+        object_labels(label_set)  # there must be objects
     fabric = launch(config, place)
     learner = SupervisedLearner(config, device=fabric.device, label_set=label_set)
     loop = TrainingLoop(fabric, learner, config, place)
@@ -56,7 +59,7 @@ def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
     pool, rng, drawn = open_sampler(
         pool_dir, seed, loop.sampler_state, num_processes=fabric.world_size
     )
-    batches = iterate_batches(pool, rng, config, drawn=drawn)
+    batches = iterate_batches(pool, rng, config, drawn=drawn, label_set=label_set)
     about = {**describe_origin(config.init_from, pool_dir), **label_set.to_json()}
 
     def describe() -> dict[str, Any]:
@@ -116,9 +119,16 @@ class SupervisedLearner(Learner[TrainBatch]):
             self._balancer.begin_batch(progress)
         outputs = wrapped(batch.rgb, batch.thermal, available)
         terms = self._loss(outputs, batch)
-        if self._balancer is None:
+        extra = {} if self._balancer is None else self._balancer.extra_losses()
+        if batch.advantages is not None:
+            # The balancer's shares: gradients of the outputs would count as dominance.
+            balancer = self._balancer
+            shares = outputs['rgb_shares'] if balancer is None else balancer.rgb_shares()
+            has_both = available.min(dim=1).values > 0.5
+            loss = visibility_loss(shares, batch.advantages, has_both)
+            extra = {**extra, 'visibility': self._config.visibility_weight * loss}
+        if not extra:
             return terms
-        extra = self._balancer.extra_losses()
         total = torch.stack([terms.total, *extra.values()]).sum()
         return LossTerms(total=total, parts={**terms.parts, **extra})
 
@@ -201,4 +211,5 @@ def to_device(batch: TrainBatch, device: torch.device) -> TrainBatch:
         thermal=batch.thermal.to(device, non_blocking=True),
         label_maps=batch.label_maps.to(device, non_blocking=True),
         targets=moved,
+        advantages=None if batch.advantages is None else batch.advantages.to(device),
     )

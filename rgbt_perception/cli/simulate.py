@@ -110,7 +110,7 @@ def _run_scenario(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from rgbt_models.synthetic import exposures
+    from rgbt_models.synthetic.sequence import exposures
     from rgbt_perception.simulation import (
         load_scenario,
         SAMPLE_DRIVE,

@@ -20,20 +20,19 @@ from typing import Any
 from builtin_interfaces.msg import Time
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from rgbt_perception.bag import BagReader, decode_image_message, ImageMessage
 from rgbt_perception.bag_messages import BagTopics
-from rgbt_perception.errors import ConfigError, FrameError, ProcessError, RGBTError
+from rgbt_perception.errors import ConfigError, FrameError, ProcessError
 from rgbt_perception.frames import stamp_of
 from rgbt_perception.replay import write_json
 from rgbt_perception.ros.messages import build_image, header_of
+from rgbt_perception.ros.player_process import run_player
 from rgbt_perception.types import Frame, Modality, NS_PER_S
 
 NODE_NAME = 'bag_player'
@@ -253,21 +252,7 @@ def frame_interval_ns(reader: BagReader) -> float:
 
 def main(args: list[str] | None = None) -> int:
     """Play the bag named by the parameter ``bag``; return the exit status."""
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.ALL)
-    node: BagPlayerNode | None = None
-    try:
-        node = BagPlayerNode()
-        node.play()
-    except RGBTError as error:
-        get_logger(NODE_NAME).fatal(f'cannot play: {error}')
-        return 1
-    except KeyboardInterrupt:
-        return 0  # this is how a player is stopped
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_player(BagPlayerNode, name=NODE_NAME, extra='bags', args=args)
 
 
 if __name__ == '__main__':

@@ -13,23 +13,21 @@ import time
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
-import rclpy
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
     ParameterUninitializedException,
 )
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from rgbt_perception.convert import FRAME_IDS
-from rgbt_perception.errors import BackendUnavailableError, ConfigError, RGBTError
+from rgbt_perception.errors import BackendUnavailableError, ConfigError
 from rgbt_perception.ros.messages import build_image, header_of, import_vision_msgs
+from rgbt_perception.ros.player_process import run_player
 from rgbt_perception.ros.qos import latched_qos, result_qos
 from rgbt_perception.ros.rig_messages import (
     build_camera_info,
@@ -250,27 +248,7 @@ def _changes(values: dict[str, Any]) -> ScenarioChanges:
 
 def main(args: list[str] | None = None) -> int:
     """Play the scenario named by the parameter ``scenario``; return the exit status."""
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.ALL)
-    node: RigSimulatorNode | None = None
-    try:
-        node = RigSimulatorNode()
-        node.play()
-    except RGBTError as error:
-        get_logger(NODE_NAME).fatal(f'cannot simulate: {error}')
-        return 1
-    except ModuleNotFoundError as error:
-        get_logger(NODE_NAME).fatal(
-            f"cannot simulate: package '{error.name}' is not installed, expected it for the "
-            f"simulated world; run: pip install 'rgbt_perception[sim]'"
-        )
-        return 1
-    except KeyboardInterrupt:
-        return 0  # this is how a simulator is stopped
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_player(RigSimulatorNode, name=NODE_NAME, extra='sim', args=args)
 
 
 if __name__ == '__main__':

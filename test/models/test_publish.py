@@ -66,6 +66,7 @@ def test_a_published_card_describes_the_run_and_its_files(run_dir, tmp_path):
     assert card.training['steps'] == 12
     assert card.training['onnx_parity'] == 1.2e-6
     assert card.training['mdi_calibration_pairs'] == 4
+    assert card.training['mdi_calibration_target'] == 'labelled Shapley index'
     verify_file(loaded.weights_path, card.weights_sha256)
     verify_file(loaded.graph_path, card.graph_sha256)
 

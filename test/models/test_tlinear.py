@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import count_thermal, ThermalSensor
+from rgbt_models.synthetic import ThermalSensor
+from rgbt_models.synthetic.thermal_sensor import count_thermal
 from rgbt_models.tlinear import celsius_from_counts
 
 

@@ -10,7 +10,8 @@ import pytest
 from source_tree import ROOT
 
 from rgbt_models.label_sets import DETECTION_CLASSES, SEGMENTATION_CLASSES
-from rgbt_models.synthetic import build_rig, build_scenario, exposures
+from rgbt_models.synthetic import build_rig, build_scenario
+from rgbt_models.synthetic.sequence import exposures
 from rgbt_perception.bag import BagReader
 from rgbt_perception.config import load_config
 from rgbt_perception.convert import FIRST_STAMP_NS

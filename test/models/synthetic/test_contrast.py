@@ -11,7 +11,9 @@ from rgbt_models.synthetic.contrast import (
     CLUTTER_SHARE,
     compare_cameras,
     ENOUGH_CONTRAST,
+    FLOOR_SHARE,
     measure_contrast,
+    stretched_span,
 )
 from rgbt_models.synthetic.labels import find_objects
 
@@ -28,9 +30,9 @@ def one_person(size_hw=(60, 80)):
     return instance_map, find_objects(instance_map, np.array([PERSON]))
 
 
-def ratio(image, noise=2.0):
+def ratio(image, noise=2.0, span=0.0):
     instance_map, objects = one_person(image.shape[:2])
-    return measure_contrast(image, instance_map, objects, noise_at=quiet(noise))[0]
+    return measure_contrast(image, instance_map, objects, noise_at=quiet(noise), span=span)[0]
 
 
 def test_contrast_is_the_difference_over_the_noise():
@@ -53,6 +55,40 @@ def test_clutter_in_the_ring_counts_as_noise():
     assert ratio(image, noise=2.0) == pytest.approx(expected, rel=0.01)
 
 
+def test_a_part_of_the_range_of_the_image_counts_as_noise():
+    image = np.full((60, 80), 100.0)
+    image[20:40, 30:38] = 130.0
+    floor = FLOOR_SHARE * 200.0
+    assert ratio(image, noise=6.0, span=200.0) == pytest.approx(30.0 / np.hypot(6.0, floor))
+
+
+def test_fog_that_fades_object_and_clutter_alike_lowers_the_contrast():
+    image = np.full((60, 80), 100.0)
+    image[::2] = 120.0
+    image[20:40, 30:38] = 140.0
+    faded = 200.0 + 0.1 * (image - 100.0)
+    assert ratio(faded, noise=1e-3) == pytest.approx(ratio(image, noise=1e-3), rel=1e-3)
+    assert ratio(faded, noise=1e-3, span=255.0) < 0.15 * ratio(image, noise=1e-3, span=255.0)
+
+
+def test_a_stretched_image_shows_the_same_whatever_its_counts():
+    rng = np.random.default_rng(3)
+    image = rng.normal(28_000.0, 150.0, (60, 80))
+    image[20:40, 30:38] += 300.0
+    louder = 10_000.0 + 7.0 * image
+    expected = ratio(image, noise=4.0, span=stretched_span(image))
+    assert ratio(louder, noise=28.0, span=stretched_span(louder)) == pytest.approx(expected)
+
+
+def test_the_span_is_from_the_first_to_the_last_half_percentile():
+    # One of the percentiles' pixels in 9: rows and columns 0, 3, ...
+    values = np.linspace(0.0, 100.0, 20 * 30)
+    image = np.zeros((60, 90))
+    image[::3, ::3] = values.reshape(20, 30)
+    assert stretched_span(image) == pytest.approx(99.5 - 1.0, rel=1e-4)
+    assert stretched_span(np.full((9, 9), 7, np.uint16)) == 0.0
+
+
 def test_colour_counts_like_brightness():
     image = np.full((60, 80, 3), 100, np.uint8)
     image[20:40, 30:38] = [130, 100, 60]
@@ -66,7 +102,11 @@ def test_noise_is_asked_for_at_the_level_of_the_ring():
     image[20:40, 30:38] = 90.0
     instance_map, objects = one_person()
     measure_contrast(
-        image, instance_map, objects, noise_at=lambda level: asked.append(level) or 1.0
+        image,
+        instance_map,
+        objects,
+        noise_at=lambda level: asked.append(level) or 1.0,
+        span=255.0,
     )
     assert asked == [44.0]
 
@@ -85,7 +125,7 @@ def test_object_that_fills_the_image_has_no_contrast():
     instance_map = np.zeros((12, 9), np.int32)
     objects = find_objects(instance_map, np.array([PERSON]))
     image = np.arange(108.0).reshape(12, 9)
-    found = measure_contrast(image, instance_map, objects, noise_at=quiet(1.0))
+    found = measure_contrast(image, instance_map, objects, noise_at=quiet(1.0), span=108.0)
     np.testing.assert_array_equal(found, [0.0])
 
 

@@ -15,7 +15,6 @@ from rgbt_models.synthetic import (
     Condition,
     DatasetOptions,
     default_rig,
-    describe_rig,
     Extra,
     render_pair,
     Sensors,
@@ -24,6 +23,7 @@ from rgbt_models.synthetic import (
     write_dataset,
     write_pairs,
 )
+from rgbt_models.synthetic.dataset import describe_rig
 
 RIG = default_rig().scaled(0.25)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import FaultKind, kinds_of, spoil_image, ThermalSensor
+from rgbt_models.synthetic import ThermalSensor
+from rgbt_models.synthetic.faults import FaultKind, kinds_of, spoil_image
 
 RGB = np.random.default_rng(1).integers(60, 200, (24, 32, 3)).astype(np.uint8)
 COUNTS = np.random.default_rng(2).integers(29_000, 31_000, (16, 20)).astype(np.uint16)

@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import sample_tone_map, tone_map, ToneCurve, ToneMap
+from rgbt_models.synthetic import tone_map
+from rgbt_models.synthetic.gain_control import sample_tone_map, ToneCurve, ToneMap
 
 # 1st percentile, mean and 99th percentile of published data sets' thermal images, of 255: KAIST,
 # LLVIP, TNO, VIFB, HIT-UAV, METU (measured on samples of each).
@@ -105,3 +106,25 @@ def test_counts_may_be_floats_in_any_unit():
     counts = scene()
     kelvin = counts.astype(np.float64) / 100.0
     assert np.abs(apply(kelvin).astype(int) - apply(counts)).max() <= 1
+
+
+def test_a_higher_clip_limit_gives_more_local_contrast():
+    rng = np.random.default_rng(0)
+    counts = rng.normal(29300.0, 30.0, (256, 320))
+    counts[:20] += 3000.0
+    soft, hard = (
+        apply(counts, curve=ToneCurve.CLAHE, clip_limit=limit)[150:].std() for limit in (1.0, 4.0)
+    )
+    assert hard > 1.5 * soft
+
+
+@pytest.mark.parametrize('curve', list(ToneCurve))
+@pytest.mark.parametrize('levels', [None, (20.0, 100.0, 200.0)])
+def test_a_limited_gain_keeps_the_mean_and_shrinks_the_contrast_of_a_narrow_scene(curve, levels):
+    counts = scene()
+    values = {'curve': curve, 'levels': levels, 'low_percentile': 0.0, 'high_percentile': 100.0}
+    full = apply(counts, **values).astype(float)
+    span = 4.0 * float(np.ptp(counts[::2, ::2].astype(float)))
+    quarter = apply(counts, smallest_span=span, **values).astype(float)
+    np.testing.assert_allclose(quarter, full.mean() + (full - full.mean()) / 4.0, atol=1.2)
+    np.testing.assert_array_equal(apply(counts, smallest_span=0.2 * span, **values), full)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import build_camera, LensError, Rig
-from rgbt_models.synthetic.lens import distort, undistort, undistorted_grid
+from rgbt_models.synthetic import build_camera, Rig
+from rgbt_models.synthetic.lens import distort, LensError, undistort, undistorted_grid
 
 LENSES = {
     'none': (),

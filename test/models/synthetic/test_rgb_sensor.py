@@ -4,13 +4,19 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 
-from made_scenes import plain_environment
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import expose_rgb, Exposure, RgbSensor, sample_rgb_sensor
+from rgbt_models.synthetic import RgbSensor
 from rgbt_models.synthetic.optics import add_drops, add_streaks, blur_motion, vignette
-from rgbt_models.synthetic.rgb_sensor import grey_noise, measure_exposure
+from rgbt_models.synthetic.rgb_sensor import (
+    expose_rgb,
+    Exposure,
+    grey_noise,
+    light_of,
+    measure_exposure,
+    sample_rgb_sensor,
+)
 
 UNIT = Exposure(gain=1.0, glow=0.0)
 
@@ -174,18 +180,17 @@ def test_jpeg_is_a_round_trip_that_loses_a_little():
 
 
 def test_drawn_sensors_follow_the_weather():
-    rain = plain_environment(rain=0.7, lights=1.0)
-    drawn = [sample_rgb_sensor(rng(seed), rain) for seed in range(50)]
+    drawn = [sample_rgb_sensor(rng(seed), lights=1.0, rain=0.7) for seed in range(50)]
     assert {sensor.rain for sensor in drawn} == {0.7}
     assert max(sensor.glare for sensor in drawn) > 0.02
-    dry = [sample_rgb_sensor(rng(seed), plain_environment()) for seed in range(50)]
+    dry = [sample_rgb_sensor(rng(seed)) for seed in range(50)]
     assert {(sensor.rain, sensor.glare) for sensor in dry} == {(0.0, 0.0)}
     assert np.mean([s.motion_blur_px for s in drawn]) > np.mean([s.motion_blur_px for s in dry])
     assert {0} < {sensor.jpeg_quality for sensor in dry}
 
 
 def test_poor_cameras_are_rarer_than_good_ones():
-    drawn = [sample_rgb_sensor(rng(seed), plain_environment()).read_noise for seed in range(200)]
+    drawn = [sample_rgb_sensor(rng(seed)).read_noise for seed in range(200)]
     # 0.0004 + 0.0036 u^2, u uniform: the median is at u = 1/2.
     assert np.median(drawn) == pytest.approx(0.0013, abs=0.0004)
     assert max(drawn) > 0.0035
@@ -193,6 +198,46 @@ def test_poor_cameras_are_rarer_than_good_ones():
 
 def test_same_generator_draws_the_same_image():
     radiance = rng(3).uniform(0.0, 1.5, (40, 60, 3)).astype(np.float32)
-    sensor = replace(sample_rgb_sensor(rng(5), plain_environment()), rain=0.5)
+    sensor = replace(sample_rgb_sensor(rng(5)), rain=0.5)
     one, two = (expose_rgb(radiance, rng(9), sensor=sensor) for _ in range(2))
     np.testing.assert_array_equal(one, two)
+
+
+def test_light_of_an_image_gives_the_image_again():
+    image = rng(4).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    light = light_of(image)
+    assert (light.dtype, light.shape) == (np.float32, image.shape)
+    # In the three darkest levels 16 bits of light are too few: half a level off is another level.
+    np.testing.assert_allclose(expose_rgb(light, rng(), exposure=UNIT), image, atol=1)
+    assert light_of(np.array([[[0, 128, 255]]], np.uint8))[0, 0].tolist() == pytest.approx(
+        [0.0, (128 / 255) ** 2.2, 1.0], rel=1e-5
+    )
+
+
+def test_tone_is_an_exponent_of_the_grey_levels():
+    assert (expose(flat(0.25), tone=1.5) == round(255 * 0.25 ** (1.5 / 2.2))).all()
+    assert (expose(flat(0.25), tone=0.7) == round(255 * 0.25 ** (0.7 / 2.2))).all()
+
+
+def test_noise_of_a_toned_image_is_what_grey_noise_says():
+    sensor = RgbSensor(read_noise=0.004, shot_noise=0.01, tone=1.4)
+    exposure = Exposure(gain=3.0, glow=0.0)
+    image = expose_rgb(flat(0.1, (200, 200)), rng(), exposure=exposure, sensor=sensor)
+    said = grey_noise(exposure, sensor)[round(float(image.mean()))]
+    assert image.std() == pytest.approx(said, rel=0.08)
+
+
+def test_lens_blur_softens_edges_and_keeps_flat_parts():
+    step = flat(0.1, (20, 40))
+    step[:, 20:] = 0.5
+    plain, soft = expose(step).astype(int), expose(step, blur_px=1.0).astype(int)
+    assert (soft[:, 19] > plain[:, 19] + 5).all()
+    np.testing.assert_array_equal(soft[:, :14], plain[:, :14])
+
+
+def test_saturation_acts_on_balanced_colours():
+    image = expose(flat(0.2), white_balance=(2.0, 1.0, 0.5), saturation=0.5)
+    balanced = np.array([0.4, 0.2, 0.1])
+    luma = balanced @ [0.299, 0.587, 0.114]
+    wanted = 255 * (0.5 * luma + 0.5 * balanced) ** (1 / 2.2)
+    np.testing.assert_allclose(image[5, 7], wanted, atol=1)

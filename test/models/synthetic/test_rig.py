@@ -6,14 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import (
-    build_camera,
-    CameraTiming,
-    default_rig,
-    random_rig,
-    Rig,
-    RigError,
-)
+from rgbt_models.synthetic import build_camera, CameraTiming, default_rig, random_rig, Rig
+from rgbt_models.synthetic.rig import RigError
 
 
 def test_homography_maps_the_axis_of_a_turned_thermal_camera():

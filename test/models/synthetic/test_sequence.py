@@ -12,21 +12,20 @@ from source_tree import ROOT
 from rgbt_models.synthetic import (
     build_rig,
     build_scenario,
-    build_thermal_sensor,
     Condition,
     default_rig,
-    exposures,
-    FaultKind,
     Label,
     pair_shots,
     read_scenario,
     render_sequence,
     Rig,
-    sample_sequence,
     Scenario,
 )
+from rgbt_models.synthetic.faults import FaultKind
 from rgbt_models.synthetic.place import measure_free_way, Way
 from rgbt_models.synthetic.scenario_groups import EgoSettings
+from rgbt_models.synthetic.sequence import exposures, sample_sequence
+from rgbt_models.synthetic.sequence_sensors import build_thermal_sensor
 
 SMALL = {'scale': 0.2}
 OBJECTS = {Label.PERSON, Label.RIDER, Label.BICYCLE, Label.MOTORBIKE, Label.CAR, Label.TRUCK}

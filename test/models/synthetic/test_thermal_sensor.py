@@ -4,14 +4,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic import (
+from rgbt_models.synthetic import ThermalSensor
+from rgbt_models.synthetic.thermal_sensor import (
     count_thermal,
+    draw_pattern,
     sample_thermal_sensor,
-    ThermalSensor,
+    temperature_from_counts,
     ThermalSensorError,
     tlinear_sensor,
 )
-from rgbt_models.synthetic.thermal_sensor import draw_pattern, temperature_from_counts
 
 QUIET = {'netd_k': 0.0, 'blur_px': 0.0, 'column_k': 0.0}
 

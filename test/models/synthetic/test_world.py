@@ -22,10 +22,9 @@ from rgbt_models.synthetic import (
     sample_scene,
     Sensors,
     ThermalSensor,
-    ViewError,
 )
 from rgbt_models.synthetic.raycast import RayCaster, SimulationDependencyError
-from rgbt_models.synthetic.world import radiance_of, temperature_of
+from rgbt_models.synthetic.world import radiance_of, temperature_of, ViewError
 
 HEIGHT_M, FOCAL_PX = 1.5, 50.0
 

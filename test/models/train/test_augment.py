@@ -12,11 +12,7 @@ from rgbt_models.train.augment import (
     augment,
     AugmentConfig,
     crop_zoom_flip,
-    noise_field,
-    rgb_sensor,
     take_view,
-    thermal_sensor,
-    tone_map,
     View,
 )
 
@@ -256,55 +252,6 @@ def test_the_sample_of_the_pool_is_left_alone():
     np.testing.assert_array_equal(sample.boxes_xyxy, fresh.boxes_xyxy)
 
 
-def test_a_hot_object_stays_brighter_than_the_road_through_every_tone_curve():
-    sample = painted_sample((40, 20, 90, 80))
-    counts = sample.thermal.astype(np.float32)
-    for seed in range(40):
-        grey = tone_map(counts, np.random.default_rng(seed))
-        assert grey.dtype == np.uint8
-        assert grey[40:60, 55:75].mean() > grey[:10].mean() + 10
-
-
-def test_tone_curves_of_a_flat_image_are_finite():
-    for seed in range(40):
-        grey = tone_map(np.full((48, 64), 29_000.0, np.float32), np.random.default_rng(seed))
-        assert grey.shape == (48, 64)
-
-
-@pytest.mark.parametrize('heavy', [False, True])
-def test_thermal_noise_is_tenths_of_a_kelvin(heavy):
-    counts = np.full((96, 128), 29_000.0, np.float32)
-    for seed in SEEDS:
-        noisy = thermal_sensor(counts, np.random.default_rng(seed), heavy=heavy)
-        assert noisy.shape == counts.shape
-        assert 0.0 < noisy.std() < 300.0
-        assert abs(noisy.mean() - 29_000.0) < 150.0
-    assert (counts == 29_000.0).all()
-
-
-@pytest.mark.parametrize('heavy', [False, True])
-def test_an_rgb_sensor_keeps_size_and_order_of_brightness(heavy):
-    rgb = painted_sample((40, 20, 90, 80)).rgb.astype(np.float32) / 255.0
-    for seed in SEEDS:
-        seen = rgb_sensor(rgb, np.random.default_rng(seed), heavy=heavy, is_night=False)
-        assert (seen.shape, seen.dtype) == (rgb.shape, np.uint8)
-        assert seen[40:60, 55:75].mean() > seen[:10].mean() + 20
-
-
-def test_night_is_noisier():
-    rgb = np.full((64, 64, 3), 0.3, np.float32)
-
-    def mean_noise(*, is_night):
-        return np.mean(
-            [
-                rgb_sensor(rgb, np.random.default_rng(s), heavy=False, is_night=is_night).std()
-                for s in SEEDS
-            ]
-        )
-
-    assert mean_noise(is_night=True) > 1.5 * mean_noise(is_night=False)
-
-
 def test_a_degraded_view_has_one_useless_camera_and_never_two():
     dark = flat = 0
     for seed in range(30):
@@ -346,10 +293,3 @@ def test_thermal_is_misaligned_in_half_of_the_views_by_the_configured_spread():
 
 def test_without_misalignment_thermal_stays_on_the_label():
     assert max(np.abs(displacement(0.0, seed)).max() for seed in range(20)) < 0.5
-
-
-@pytest.mark.parametrize('size', [(1, 1), (7, 90), (64, 48)])
-def test_a_noise_field_has_any_size(size):
-    field = noise_field(np.random.default_rng(0), *size)
-    assert (field.shape, field.dtype) == (size, np.float32)
-    assert np.isfinite(field).all()

@@ -96,7 +96,7 @@ def test_a_seed_gives_the_same_batches_through_the_thread(pool):
 
 
 def test_an_error_while_preparing_reaches_the_consumer(pool, monkeypatch):
-    def fail(*args):
+    def fail(*args, **settings):
         raise OSError('disk gone')
 
     monkeypatch.setattr('rgbt_models.train.batches.draw_batch', fail)

@@ -138,6 +138,10 @@ def test_every_class_of_the_package_has_a_weight_in_the_loss():
     [
         ('precision: 16-mixed', "precision is '16-mixed'; expected one of bf16-mixed, 32-true"),
         ('{task: saliency, is_balanced: true}', "is_balanced is on with the task 'saliency'; exp"),
+        (
+            '{task: matching, visibility_weight: 0.5}',
+            "visibility_weight is 0.5 with the task 'matching'; expected one of both, detection",
+        ),
         ('rgb_mean: [0.4]', r'rgb_mean and rgb_std are \(0.4,\) .* expected three values each'),
     ],
 )
@@ -159,6 +163,8 @@ def test_what_would_fail_deep_in_the_run_is_refused(tmp_path, text, problem):
         ('drop_path: 1.0', r'drop_path is 1.0; expected a value in \[0, 1\)'),
         ('modality_dropout: 1.1', r'modality_dropout is 1.1; expected a value in \[0, 1\];'),
         ('modality_dropout: .nan', 'modality_dropout is nan; expected a value in'),
+        ('visibility_weight: -0.5', 'visibility_weight is -0.5; expected 0 or more'),
+        ('visibility_weight: .inf', 'visibility_weight is inf; expected 0 or more'),
         ('warmup_steps: -1', 'warmup_steps is -1; expected 0 or more'),
         ('clip_norm: -2.0', 'clip_norm is -2.0; expected 0 or more'),
         ('learning_rate: 0.0', 'learning_rate is 0.0; expected a number above 0'),
