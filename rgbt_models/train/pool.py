@@ -212,10 +212,11 @@ def render_sample(seed: int, *, scale: float, condition: Condition | None = None
         condition: Light and weather; None draws them.
     """
     from rgbt_models.synthetic import random_rig, render_pair
+    from rgbt_models.synthetic.world import temperature_of
 
     rig = random_rig(np.random.default_rng((seed, 1))).scaled(scale)
     pair = render_pair(seed, rig, condition=condition)
-    temperature_c = rig.warp_thermal_to_rgb(pair.thermal_view.temperature_c)
+    temperature_c = rig.warp_thermal_to_rgb(temperature_of(pair.thermal_view))
     counts = np.clip((temperature_c + ZERO_C_IN_K) * COUNTS_PER_K, 0, 65535)
     return Sample(
         rgb=pair.rgb,
