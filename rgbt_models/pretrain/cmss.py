@@ -60,8 +60,9 @@ def compute_cmss(
     rgb, thermal = rgb_tokens.detach(), thermal_tokens.detach()
     if rgb.device.type == 'cpu':
         # A few images at a time stay in the cache: the work is bound by memory.
-        chunks = zip(rgb.split(_IMAGES_AT_ONCE), thermal.split(_IMAGES_AT_ONCE), strict=True)
-        moments = torch.cat([_moments(a, b) for a, b in chunks], dim=1)
+        starts = range(0, len(rgb), _IMAGES_AT_ONCE)
+        chunks = (slice(start, start + _IMAGES_AT_ONCE) for start in starts)
+        moments = torch.cat([_moments(rgb[chunk], thermal[chunk]) for chunk in chunks], dim=1)
     else:
         moments = _moments(rgb, thermal)
     product, rgb_norm, thermal_norm, rgb_mean, thermal_mean = moments.unbind()
