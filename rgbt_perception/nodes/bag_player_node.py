@@ -19,6 +19,7 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 import rclpy
+from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -42,6 +43,7 @@ POLL_S = 0.02
 # Between "somebody listens" as this side sees it and as the other side does.
 SETTLE_S = 1.0
 SENDS_LATE_S = 0.5
+DELIVERY_TIMEOUT = Duration(seconds=2.0)
 DEFAULTS = {
     'bag': '',
     'rate_hz': 0.0,
@@ -122,6 +124,8 @@ class BagPlayerNode(Node):
                 self._sent.clear()  # for ever is too long to remember
                 self._sleep_until(time.monotonic() + frame_interval_ns(reader) * scale / NS_PER_S)
                 self._send_all(reader, scale)
+        for publisher in self._image_publishers.values():
+            publisher.wait_for_all_acked(DELIVERY_TIMEOUT)  # what leaves with the process is lost
         if self.config.report_file:
             write_json(Path(self.config.report_file), self.report())
 
