@@ -26,6 +26,7 @@ import torch
 from torch import nn, Tensor
 
 from rgbt_models.errors import DatasetError
+from rgbt_models.train.attention_kernel import attention_kernel
 from rgbt_models.train.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
@@ -203,7 +204,8 @@ class TrainingLoop(Generic[Batch]):
         start = time.monotonic() - self._done.seconds
         started_samples = self._done.samples
         while (progress := self._progress(time.monotonic() - start)) < 1.0:
-            parts = self._step(batches, progress)
+            with attention_kernel(fabric.device.type, self._config.precision):
+                parts = self._step(batches, progress)
             if log is not None:
                 seconds = time.monotonic() - start
                 here = max(seconds - self._done.seconds, 1e-9)
