@@ -25,7 +25,7 @@ def attention_kernel(device_type: str, precision: str) -> Iterator[None]:
         yield
         return
     backend = torch.backends.cuda  # the switch is that of the CPU too
-    before = backend.fp16_bf16_reduction_math_sdp_allowed()
+    before = backend.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
     backend.allow_fp16_bf16_reduction_math_sdp(True)
     try:
         with sdpa_kernel(SDPBackend.MATH):
