@@ -39,6 +39,8 @@ _LARGE_KINDS = (
     AnimalKind.BOAR,
 )
 _MOST_PARKED = 16
+_PARKED_NEAR_M, _LONG_PARKED_NEAR_M = 6.0, 14.0
+_BESIDE_SHARE = 0.35  # of the scenes have a car beside the rig
 _SMALL_KINDS = (*[AnimalKind.DOG] * 4, AnimalKind.FOX, AnimalKind.CAT)
 _LONG_KINDS = (CarKind.VAN, CarKind.PICKUP)
 _CAR = Footprint(length_m=5.3, width_m=2.15)
@@ -70,6 +72,8 @@ class Crew:
 def add_traffic(crew: Crew) -> None:
     """Add what drives and what stands: parked rows first, they have fixed places."""
     rates = crew.placer.layout.rates
+    if crew.rng.random() < _BESIDE_SHARE:
+        _add_car_beside(crew)
     _add_parked_rows(crew)
     for _ in range(crew.count(rates.cars)):
         _add_driving_car(crew)
@@ -110,10 +114,33 @@ def add_animals(crew: Crew) -> None:
             add_animal(crew.rng, crew.builder, course, ambient_c=crew.ambient_c, kind=kind)
 
 
+def _add_car_beside(crew: Crew) -> None:
+    """Add a car beside the rig, which fills much of the picture and is cut by its edge."""
+    rng, placer = crew.rng, crew.placer
+    kind = sample_car_kind(rng)
+    footprint = _VAN if kind in _LONG_KINDS else _CAR
+    for _ in range(_TRIES):
+        x, y = rng.uniform(3.5, 9.0), rng.choice([-1.0, 1.0]) * rng.uniform(2.1, 4.5)
+        area = placer.layout.area_at(x, y)
+        if area is None or area.use not in _ON_WHEELS or not placer.is_seen(x, y):
+            continue
+        yaw = area.yaw_rad + rng.choice([0.0, math.pi]) + rng.normal(0.0, 0.06)
+        if placer.try_take(x, y, yaw, footprint):
+            course = Course(
+                position=placer.on_ground(x, y), yaw_rad=yaw, speed_m_s=rng.uniform(0.0, 12.0)
+            )
+            add_car(rng, crew.builder, course, ambient_c=crew.ambient_c, kind=kind)
+            return
+
+
 def _add_parked_rows(crew: Crew) -> None:
     layout, rng = crew.placer.layout, crew.rng
     seen = [spot for spot in layout.bays if crew.placer.is_seen(spot.x, spot.y)]
-    seen = [spot for spot in seen if math.hypot(spot.x, spot.y) > (14.0 if spot.is_long else 8.5)]
+    seen = [
+        spot
+        for spot in seen
+        if math.hypot(spot.x, spot.y) > (_LONG_PARKED_NEAR_M if spot.is_long else _PARKED_NEAR_M)
+    ]
     seen.sort(key=lambda spot: math.hypot(spot.x, spot.y))
     taken = 0
     for spot in seen:

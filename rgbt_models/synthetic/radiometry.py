@@ -26,6 +26,7 @@ _CLOUD_WARMTH = 0.7  # share of the sky's coldness that a cloud hides
 _LEAST_SKY_K = 3.0  # even the warmest clouds are this much colder than the air
 _CLOUD_EDGE = 0.8  # softer than in visible light
 _CLOUD_FADE = 3.0  # per sine of the elevation
+_WARM_HOUSES, _WARMEST_PANE_K = 0.12, 14.0  # share of facades whose panes let heat out
 _WALL_SKY = 0.1  # a wall loses this share of what a roof loses to the sky
 
 
@@ -72,7 +73,10 @@ def measure_temperature(snapshot: Snapshot, surface: Surface) -> FloatArray:
     windows = find_windows(snapshot, surface)
     if len(windows.index):
         contrast = np.float32(environment.thermal_contrast)
-        temperature[windows.index] += ((windows.cell - 0.5) * 6.0 - 1.5) * contrast
+        pane_k = (windows.cell - 0.5) * 6.0 - 1.5
+        leak = np.maximum(1.0 - windows.house / np.float32(_WARM_HOUSES), np.float32(0.0))
+        pane_k += np.float32(_WARMEST_PANE_K) * leak
+        temperature[windows.index] += pane_k * contrast
         # Panes mirror the sky above the roofs opposite.
         mirrored = np.clip(surface.direction[2][windows.index] * 3.0, 0.0, 1.0)
         temperature[windows.index] -= mirrored * np.float32(environment.sky_reflection_k)

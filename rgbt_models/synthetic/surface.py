@@ -64,6 +64,7 @@ class Windows:
 
     index: IntArray  # (k,), into the surface
     cell: FloatArray  # (k,), 0..1, one value per window
+    house: FloatArray  # (k,), 0..1, one value per facade
 
 
 def gather_surface(
@@ -255,4 +256,5 @@ def find_windows(snapshot: Snapshot, surface: Surface) -> Windows:
     mixed ^= row.astype(np.int64) * 19349663
     mixed ^= seed * 83492791
     cell = ((mixed % 1000) / 1000.0).astype(np.float32)
-    return Windows(index=index[is_window], cell=cell[is_window])
+    house = (seed * 37 % 100 / 100.0).astype(np.float32)
+    return Windows(index=index[is_window], cell=cell[is_window], house=house[is_window])

@@ -10,7 +10,7 @@ import pytest
 from rgbt_models.synthetic import render_view
 from rgbt_models.synthetic.actors import Actor, Course, RigidBody
 from rgbt_models.synthetic.environment import Condition, direction_to, sample_environment
-from rgbt_models.synthetic.materials import BODY_C, Label, Material, MaterialTable
+from rgbt_models.synthetic.materials import BODY_C, Label, Material, MaterialTable, Pattern
 from rgbt_models.synthetic.meshes import box
 from rgbt_models.synthetic.radiometry import material_temperature
 from rgbt_models.synthetic.world import temperature_of
@@ -203,3 +203,17 @@ def test_clouds_warm_the_sky():
         for cover in (0.0, 1.0)
     )
     assert AMBIENT_C > cloudy > clear + 1.0
+
+
+def test_panes_of_a_few_houses_let_heat_out():
+    scene = plane_and_wall()
+    # The two facades have the same windows, for their seeds differ by a multiple of 4, 5 and 7.
+    leaky, tight = (
+        heat(with_material(scene, 1, pattern=Pattern.FACADE, pattern_seed=seed))
+        for seed in (0, 140)
+    )
+    difference = leaky - tight
+    is_pane = difference != 0.0
+    assert 0.01 < is_pane.mean() < 0.3
+    assert difference[is_pane].min() > 14.0 - 6.0  # windows differ from each other by up to 6 K
+    assert difference[is_pane].max() < 14.0 + 6.0
