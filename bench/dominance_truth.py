@@ -6,8 +6,9 @@
 The truth of a rendered pair is its contrast advantage: how much better the objects stand out
 against their surroundings in RGB than in thermal, -1..1 (docs/synthetic.md). Spearman's rank
 correlation with it is measured for every tier: 0 is ``mdi`` as the node publishes it by default,
-1 the KL divergence when a camera is dropped, 2 the Shapley value with pseudo-labels. Single pairs
-are run each by itself, the sequences of --scenarios in order, with the filter over time.
+1 the KL divergence of the detections when a camera is dropped, 2 the Shapley value with
+pseudo-labels. Single pairs are run each by itself, the sequences of --scenarios in order, with the
+filter over time.
 
 Then RGB is darkened in ten steps, on rendered pairs and on the real ones of --kaist: the index
 must fall.
@@ -68,7 +69,7 @@ Curves = NDArray[np.float64]
 LEAST = {'tier_0': 0.7, 'tier_1': 0.8}
 TITLES = {
     'tier_0': 'published mdi (tier 0)',
-    'tier_1': 'KL when a camera is dropped (tier 1)',
+    'tier_1': 'KL of the detections when a camera is dropped (tier 1)',
     'tier_2': 'Shapley, pseudo-labels (tier 2)',
 }
 PAIRS = 40

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stronger estimators of dominance, measured on the very input that the pipeline ran.
 
-Tier 1 is the KL divergence when a camera is dropped, tier 2 the Shapley value with pseudo-labels
-(docs/dominance.md). Both need the network without a camera, which the exported graph gives by its
-input ``available``: three runs more.
+Tier 1 is the KL divergence of the detections when a camera is dropped, tier 2 the Shapley value
+with pseudo-labels (docs/dominance.md). Both need the network without a camera, which the exported
+graph gives by its input ``available``: three runs more. The truth is about objects, so tier 1
+looks at the detections alone: most of a label map is ground, sky and walls.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class ProbeEngine:
         """Do nothing: the engine is the caller's."""
 
     def _probe(self, batch: Batch, raw: RawOutputs) -> Probed:
-        from rgbt_models.dominance.ablation import Coalitions, drop_effect
+        from torch import stack
+
+        from rgbt_models.dominance.ablation import Coalitions, detection_divergence, effect_of
         from rgbt_models.dominance.shapley import pseudo_label_values, shapley_mdi
 
         runs = [raw]
@@ -83,7 +86,10 @@ class ProbeEngine:
             asked = replace(batch, available=np.array([available], np.float32))
             runs.append(self._engine.run(asked))
         found = Coalitions(*(_tensors(run) for run in runs))
-        effect = drop_effect(found.both, found.thermal_only, found.rgb_only)
+        full, *others = (
+            run['class_logits'] for run in (found.both, found.thermal_only, found.rgb_only)
+        )
+        effect = effect_of(stack([detection_divergence(full, other) for other in others], dim=1))
         return Probed(
             tier_1=float(effect.mdi[0]), tier_2=float(shapley_mdi(*pseudo_label_values(found))[0])
         )
