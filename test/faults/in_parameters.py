@@ -66,7 +66,8 @@ def no_yaml(folder: Path) -> str:
     try:
         load_config(path)
     except ConfigError as error:
-        return str(error)[:120].replace('\n', ' ')
+        ours, _, _ = str(error).partition(' (')  # the rest is the parser's, of a length of its own
+        return f'{ours} (...)'
     return 'accepted'
 
 
