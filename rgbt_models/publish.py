@@ -39,7 +39,8 @@ RGB_HEIGHT = 480  # of the world's cameras, px
 SIZE_MULTIPLE = 16
 CARD_TASKS = ('both', 'detection', 'segmentation')
 TRAINING_DATA = (
-    'Synthetic data only: street scenes ray-cast by rgbt_models.synthetic; no real image was used.'
+    'Synthetic data only: streets, car parks, paths and yards ray-cast by rgbt_models.synthetic; '
+    'no real image was used.'
 )
 LICENCE, UNKNOWN_LICENCE = 'Apache-2.0', 'NOASSERTION'  # SPDX
 

@@ -219,12 +219,14 @@ class ClipPlayer:
 
         name = self._faults.get(image.modality, NO_FAULT)
         pixels, transport = image.pixels, image.transport_s
-        if name == FaultKind.LATE.value:
-            transport += LATE_S
-        elif name != NO_FAULT and pixels is not None:
-            pixels = self._spoil(image.modality, pixels, FaultKind(name))
-        elif pixels is not None:
+        if pixels is None:
+            return
+        if name in {NO_FAULT, FaultKind.LATE.value}:
             self._last[image.modality] = pixels
+            transport += LATE_S if name == FaultKind.LATE.value else 0.0
+        else:
+            self._last.setdefault(image.modality, pixels)  # who freezes at once, on the first one
+            pixels = self._spoil(image.modality, pixels, FaultKind(name))
         if pixels is None:
             return
         frame = Frame(

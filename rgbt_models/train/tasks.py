@@ -2,8 +2,8 @@
 """What can be learnt: each task names the heads it trains and the loss of a batch.
 
 Saliency and matching train a head of their own on the shared encoder and pyramid; on a labeled
-set that marks classes only, salient is what is a person, car or bicycle (our definition), or what
-the settings name.
+set that marks classes only, salient is what the world has boxes of (people, vehicles, animals; our
+definition), or what the settings name.
 """
 
 from __future__ import annotations

@@ -99,6 +99,22 @@ def test_a_fault_holds_until_it_is_mended(clip, kind, check):
     assert check(images[2], good)
 
 
+def test_a_camera_that_freezes_at_once_repeats_its_first_image(clip):
+    rgb = Modality.RGB
+    images = [pixels for _, _, pixels in of(play(clip, 0.99, faults=[(0.0, rgb, 'frozen')]), rgb)]
+    assert len(images) == 5
+    assert all(pixels is images[0] for pixels in images)
+
+
+def test_a_late_image_is_the_last_one_that_a_frozen_camera_repeats(clip):
+    rgb = Modality.RGB
+    sent = of(play(clip, 1.5, faults=[(0.3, rgb, 'late'), (0.7, rgb, 'frozen')]), rgb)
+    by_stamp = {round(stamp, 1): pixels for _, stamp, pixels in sent}
+    good = [image.pixels for image in clip.images if image.modality is rgb]
+    assert by_stamp[0.6] is good[3]
+    assert by_stamp[0.8] is good[3]
+
+
 def test_a_gap_sends_nothing_and_a_late_camera_sends_later(clip):
     faults = [(0.3, Modality.RGB, 'gap'), (0.5, Modality.RGB, 'late'), (0.7, Modality.RGB, 'none')]
     rgb = of(play(clip, 1.19, faults=faults), Modality.RGB)
