@@ -24,7 +24,7 @@ from rgbt_perception.types import Frame, Modality, NS_PER_S
 
 if TYPE_CHECKING:
     from rgbt_models.synthetic import Rig, Scenario, ThermalSensor
-    from rgbt_models.synthetic.faults import FaultKind
+    from rgbt_models.synthetic.faults import FailingCamera
 
 NO_FAULT = 'none'
 MAX_BEHIND_S = 0.5  # what is later than that is not sent any more
@@ -149,7 +149,7 @@ class ClipPlayer:
     _position: int = 0
     _num_sent: int = 0
     _faults: dict[Modality, str] = field(default_factory=dict)
-    _last: dict[Modality, NDArray[Any]] = field(default_factory=dict)
+    _cameras: dict[Modality, FailingCamera] = field(default_factory=dict)
     _on_the_way: list[tuple[float, int, SimulatedImage]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -215,18 +215,22 @@ class ClipPlayer:
         return played_s / self.rate_scale
 
     def _expose(self, image: ClipImage, exposure_s: float) -> None:
-        from rgbt_models.synthetic.faults import FaultKind, LATE_S
+        from rgbt_models.synthetic.faults import FailingCamera, FaultKind, LATE_S
 
-        name = self._faults.get(image.modality, NO_FAULT)
-        pixels, transport = image.pixels, image.transport_s
-        if pixels is None:
+        if image.pixels is None:
             return
-        if name in {NO_FAULT, FaultKind.LATE.value}:
-            self._last[image.modality] = pixels
-            transport += LATE_S if name == FaultKind.LATE.value else 0.0
-        else:
-            self._last.setdefault(image.modality, pixels)  # who freezes at once, on the first one
-            pixels = self._spoil(image.modality, pixels, FaultKind(name))
+        name, transport = self._faults.get(image.modality, NO_FAULT), image.transport_s
+        kind = None if name == NO_FAULT else FaultKind(name)
+        if kind is FaultKind.LATE:
+            transport += LATE_S
+        pixels = self._cameras.setdefault(image.modality, FailingCamera()).send(
+            image.pixels,
+            kind,
+            np.random.default_rng(
+                [self._cycle, self._position, int(image.modality is Modality.RGB)]
+            ),
+            sensor=self.clip.thermal_sensor,
+        )
         if pixels is None:
             return
         frame = Frame(
@@ -242,16 +246,3 @@ class ClipPlayer:
             SimulatedImage(frame=frame, truth=image.truth),
         )
         heapq.heappush(self._on_the_way, item)
-
-    def _spoil(
-        self, modality: Modality, pixels: NDArray[Any], kind: FaultKind
-    ) -> NDArray[Any] | None:
-        from rgbt_models.synthetic.faults import spoil_image
-
-        return spoil_image(
-            pixels,
-            kind,
-            np.random.default_rng([self._cycle, self._position, int(modality is Modality.RGB)]),
-            last=self._last.get(modality),
-            sensor=self.clip.thermal_sensor,
-        )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -29,10 +30,10 @@ class FaultKind(str, Enum):
     """How a camera fails.
 
     gap: sends nothing. covered: something is before the lens. frozen: repeats its last image
-    under new stamps. dark: RGB far too dark, thermal without contrast. saturated: at the upper
-    end of its range. noise: hidden in noise. ffc: the shutter of a thermal camera is closed for a
-    flat-field correction: it repeats its last image, and its pattern is another one afterwards.
-    late: messages arrive half a second later.
+    under new stamps, its first one if it fails from the start. dark: RGB far too dark, thermal
+    without contrast. saturated: at the upper end of its range. noise: hidden in noise. ffc: the
+    shutter of a thermal camera is closed for a flat-field correction: it repeats its last image,
+    and its pattern is another one afterwards. late: messages arrive half a second later.
     """
 
     GAP = 'gap'
@@ -81,6 +82,39 @@ def spoil_image(
     if image.ndim == 3:
         return _spoil_rgb(image, kind, rng)
     return _spoil_thermal(image, kind, rng, sensor or ThermalSensor())
+
+
+@dataclass(slots=True)
+class FailingCamera:
+    """One camera that may fail: it remembers what it repeats when it freezes.
+
+    That is its last good image, however late its message was; without any, the first image
+    that it took while it failed.
+    """
+
+    _last: Image | None = None
+
+    def send(
+        self,
+        image: Image,
+        kind: FaultKind | None,
+        rng: np.random.Generator,
+        *,
+        sensor: ThermalSensor | None = None,
+    ) -> Image | None:
+        """Return what the camera sends, in order of exposure.
+
+        Args:
+            image: What a good camera sends.
+            kind: How it fails; None = it works.
+            rng: Draws noise.
+            sensor: What thermal counts mean; TLinear 0.01 K if None.
+        """
+        if kind in {None, FaultKind.LATE} or self._last is None:
+            self._last = image
+        if kind is None:
+            return image
+        return spoil_image(image, kind, rng, last=self._last, sensor=sensor)
 
 
 def _spoil_rgb(image: Image, kind: FaultKind, rng: np.random.Generator) -> Image:

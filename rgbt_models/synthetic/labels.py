@@ -37,9 +37,11 @@ class ObjectTruth:
 def find_objects(instance_map: IndexArray, instance_class_ids: IntArray) -> ObjectTruth:
     """Box the visible pixels of every instance.
 
-    An object is to be found (not ``ignore``) if it is large enough: persons from 12 px high and
-    25 px area, cars from 60 px area, bicycles from 40 px area, 8 px high; all 4 px wide. What
-    fills more than 60 % of the image with its box is ignored.
+    An object is to be found (not ``ignore``) if it is large enough. Persons and riders: 12 px
+    high and 25 px of area, and more than 80 px if the height is less than 0.8 of the width,
+    which is a fragment behind something. Bicycles and motorbikes: 8 px high, 40 px of area;
+    cars and trucks: 8 px, 60 px; animals: 8 px, 25 px. All: 4 px wide. What fills more than
+    60 % of the image with its box is ignored.
 
     Args:
         instance_map: Shape (h, w), int32, -1 = no object.

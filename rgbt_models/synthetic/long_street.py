@@ -2,7 +2,8 @@
 """A street long enough for a drive, with traffic that lets the rig pass.
 
 Traffic keeps to the right: the rig in the right lane behind a car, oncoming vehicles in the left
-one, parked cars at both kerbs, people on the pavements, some crossing behind the car in front.
+one, parked cars at both kerbs, people on the pavements, some crossing behind the car in front,
+which keeps as many seconds ahead at any speed above 4 m/s.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ _LANE_M = 1.75  # middle of a lane from the middle of the road
 _PARKED_M = 4.55  # middle of a parked car from the middle of the road
 _HALF_WIDTH_M = 5.7
 _CAMERA_HEIGHT_M = 1.6
-_GAP_M = 17.0  # to the car in front
+_GAP_M, _GAP_S = 17.0, 4.25  # to the middle of the car in front: the longer one holds
+_USUAL_BACK_M = 2.55  # from there to its rear; a longer car is farther ahead
+_CROSSING_S = 2.6  # from a crossing person in the middle of the lane to the rig at this place
 _WALKING_M_S = 1.35
+_USUAL_REACH_M = 0.45  # of a person ahead of the middle
 _ONCOMING_M_S = 7.0
 
 
@@ -137,8 +141,14 @@ def _along(street: Street) -> Candidate:
 def _add_traffic(rng: np.random.Generator, site: _Site) -> None:
     """Add what moves on the road, and cyclists between the lanes and the parked cars."""
     street, builder, ambient_c = site.street, site.builder, site.ambient_c
-    ahead = Course(position=_point(_GAP_M, 0.0, 0.0), yaw_rad=0.0, speed_m_s=site.speed_m_s)
+    # Time for people to cross before the rig comes, not distance, is what speed takes away.
+    gap_m = max(_GAP_M, _GAP_S * site.speed_m_s)
+    ahead = Course(position=_point(gap_m, 0.0, 0.0), yaw_rad=0.0, speed_m_s=site.speed_m_s)
     add_car(rng, builder, ahead, ambient_c=ambient_c, is_running=True)
+    car = builder.actors[-1]
+    back_m = -float(car.shape.triangles(0.0)[0][..., 0].min())
+    longer = _point(max(back_m - _USUAL_BACK_M, 0.0), 0.0, 0.0)
+    builder.actors[-1] = replace(car, course=replace(ahead, position=ahead.position + longer))
     left_lane = street.centre_y + _LANE_M
     kinds = (add_car, add_truck, add_car, add_bus, add_car, add_motorbike)
     for index, x in enumerate(np.arange(55.0, 2.2 * street.length_m, 48.0)):
@@ -192,11 +202,11 @@ def _add_people(rng: np.random.Generator, site: _Site) -> None:
 
 
 def _add_crossing_people(rng: np.random.Generator, site: _Site) -> None:
-    """Let people cross behind the car in front, well before the rig arrives."""
+    """Let people cross behind the car in front, about 2 s before the rig arrives."""
     street, kerb = site.street, site.street.half_width_m + 0.5
     for x in np.arange(30.0, street.length_m - 0.6 * _VIEW_M, 34.0):
         side = float(rng.choice([-1.0, 1.0]))
-        passes_lane_s = x / site.speed_m_s - 2.6
+        passes_lane_s = x / site.speed_m_s - _CROSSING_S
         to_lane_m = kerb + side * _LANE_M
         course = Course(
             position=_point(x, street.centre_y + side * kerb, 0.0),
@@ -206,6 +216,12 @@ def _add_crossing_people(rng: np.random.Generator, site: _Site) -> None:
             length_m=2.0 * kerb,
         )
         add_person(rng, site.builder, course, ambient_c=site.ambient_c, has_own_speed=False)
+        # Who pushes a pushchair comes later, or it would be under the car.
+        person = site.builder.actors[-1]
+        reach_m = float(person.shape.triangles(0.0)[0][..., 0].max())
+        later_s = max(reach_m - _USUAL_REACH_M, 0.0) / _WALKING_M_S
+        later = replace(person.course, start_s=person.course.start_s + later_s)
+        site.builder.actors[-1] = replace(person, course=later)
 
 
 def _point(x: float, y: float, z: float) -> FloatArray:

@@ -39,7 +39,8 @@ class LightKey:
         share: When, as a share of the sequence, 0..1.
         condition: What is drawn: 'day', 'dusk', 'night', 'fog', ...; '' = drawn too.
         values: Fields of ``Environment`` that are given instead of drawn; a colour or a direction
-            is a list of three numbers (a direction of any length but 0).
+            is a list of three numbers (a direction of any length but 0). Which of them hold for
+            later keys, too: see ``sequence_light.sample_lights``.
     """
 
     share: float = 0.0

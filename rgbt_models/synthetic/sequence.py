@@ -5,22 +5,20 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 import math
-from typing import Any, TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rgbt_models.synthetic.environment import (
-    Condition,
-    Environment,
-    interpolate,
-    sample_environment,
-)
-from rgbt_models.synthetic.faults import CAMERAS, FaultKind, spoil_image
+from rgbt_models.synthetic.environment import Condition, Environment, interpolate
+from rgbt_models.synthetic.faults import CAMERAS, FailingCamera, FaultKind
 from rgbt_models.synthetic.place import Place, sample_place
 from rgbt_models.synthetic.rgb_sensor import Exposure, RgbSensor
 from rgbt_models.synthetic.rig import build_camera, Camera, CameraTiming, Rig
 from rgbt_models.synthetic.scenario_groups import DRAWN
+from rgbt_models.synthetic.sequence_light import sample_lights
 from rgbt_models.synthetic.sequence_sensors import build_thermal_sensor, open_sensors
 from rgbt_models.synthetic.thermal_sensor import ThermalSensor
 from rgbt_models.synthetic.world import CameraView, contrast_of, render_view, SyntheticPair
@@ -30,12 +28,11 @@ if TYPE_CHECKING:
 
     from rgbt_models.synthetic.faults import Image
     from rgbt_models.synthetic.scenario import Scenario
-    from rgbt_models.synthetic.scenario_groups import CameraSettings, LightKey
+    from rgbt_models.synthetic.scenario_groups import CameraSettings
     from rgbt_models.synthetic.scene import EgoPose, Snapshot
 
-_MOST_WARMING_K = 6.0  # of the air, between two lights of one sequence
 # Streams of random numbers, so that none depends on how many numbers another one took.
-_LIGHT, _PLACE, _SENSOR, _STAMP = 11, 12, 13, 14
+_PLACE, _SENSOR, _STAMP = 12, 13, 14
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -45,6 +42,7 @@ class Shot:
     Attributes:
         camera: 'rgb' or 'thermal'.
         index: Which image of this camera.
+        clip: Which place the rig is at.
         time_s: When it was exposed, since the start.
         stamp_s: When the camera says it was.
         image: RGB (h, w, 3) uint8 or thermal counts (h, w) uint16, whose meaning ``sensor`` says;
@@ -60,6 +58,7 @@ class Shot:
 
     camera: str
     index: int
+    clip: int
     time_s: float
     stamp_s: float
     image: Image | None
@@ -130,7 +129,7 @@ class Sequence:
 def sample_sequence(scenario: Scenario) -> Sequence:
     """Draw the light of a scenario; places are drawn when the rig comes to them."""
     return Sequence(
-        scenario=scenario, rig=build_rig(scenario), lights=tuple(_sample_lights(scenario))
+        scenario=scenario, rig=build_rig(scenario), lights=tuple(sample_lights(scenario))
     )
 
 
@@ -157,7 +156,7 @@ def render_sequence(scenario: Scenario, *, amodal: bool = False) -> Iterator[Sho
     sequence = sample_sequence(scenario)
     rig, sensors = sequence.rig, open_sensors(scenario)
     thermal_sensor = build_thermal_sensor(scenario)
-    last: dict[str, Image] = {}
+    senders = {camera: FailingCamera() for camera in CAMERAS}
     snapshot, snapshot_s = None, math.nan
     for time_s, camera, index in exposures(scenario):
         if snapshot is None or time_s != snapshot_s:
@@ -179,18 +178,13 @@ def render_sequence(scenario: Scenario, *, amodal: bool = False) -> Iterator[Sho
         ).spawn(2)
         clip = sequence.clip_at(time_s)
         taken = sensor.take(view, snapshot.environment, sensor_rng, clip=clip)
-        image: Image | None = taken
-        if fault is None:
-            last[camera] = taken
-        else:
-            image = spoil_image(
-                taken, fault, fault_rng, last=last.get(camera), sensor=thermal_sensor
-            )
+        image = senders[camera].send(taken, fault, fault_rng, sensor=thermal_sensor)
         if fault is FaultKind.FFC:
             sensor.recalibrate()
         yield Shot(
             camera=camera,
             index=index,
+            clip=clip,
             time_s=time_s,
             stamp_s=_stamp_s(scenario, camera, index, time_s),
             image=image,
@@ -217,7 +211,7 @@ def exposures(scenario: Scenario) -> list[tuple[float, str, int]]:
 def pair_shots(
     shots: Iterable[Shot], rig: Rig, *, max_apart_s: float, has_contrast: bool = False
 ) -> Iterator[SyntheticPair]:
-    """Join every RGB image with the thermal image exposed nearest to it.
+    """Join every RGB image with the thermal image exposed nearest to it at the same place.
 
     Args:
         shots: In order of exposure.
@@ -225,10 +219,11 @@ def pair_shots(
         max_apart_s: Images farther apart than this make no pair.
         has_contrast: Also measure how well each camera sees each object.
     """
-    for rgb, thermal in _join(shots, max_apart_s):
-        if abs(thermal.time_s - rgb.time_s) <= max_apart_s:
-            pair = _pair(rgb, thermal, rig)
-            yield replace(pair, contrast=contrast_of(pair)) if has_contrast else pair
+    for _, shots_of_place in groupby(shots, key=attrgetter('clip')):
+        for rgb, thermal in _join(shots_of_place, max_apart_s):
+            if abs(thermal.time_s - rgb.time_s) <= max_apart_s:
+                pair = _pair(rgb, thermal, rig)
+                yield replace(pair, contrast=contrast_of(pair)) if has_contrast else pair
 
 
 def _join(shots: Iterable[Shot], max_apart_s: float) -> Iterator[tuple[Shot, Shot]]:
@@ -278,40 +273,6 @@ def _pair(rgb: Shot, thermal: Shot, rig: Rig) -> SyntheticPair:
         rgb_fault=rgb.fault,
         thermal_fault=thermal.fault,
     )
-
-
-def _sample_lights(scenario: Scenario) -> Iterator[Environment]:
-    """Draw the light of each key; the sun's side and the air stay those of one place."""
-    first: Environment | None = None
-    for key in scenario.conditions:
-        drawn = _sample_light(scenario.seed, key)
-        if first is None:
-            first = drawn
-        else:
-            warming = min(
-                max(drawn.ambient_c - first.ambient_c, -_MOST_WARMING_K), _MOST_WARMING_K
-            )
-            drawn = replace(
-                drawn,
-                ambient_c=first.ambient_c + warming,
-                sky_depression_k=first.sky_depression_k,
-                cloud_k=first.cloud_k,
-                ego_headlight=first.ego_headlight,
-            )
-        given: dict[str, Any] = {
-            name: np.array(value, np.float32) if isinstance(value, tuple) else value
-            for name, value in key.values
-        }
-        if 'sun_direction' in given:
-            given['sun_direction'] /= np.linalg.norm(given['sun_direction'])
-        yield replace(drawn, **given)
-
-
-def _sample_light(seed: int, key: LightKey) -> Environment:
-    condition = None if key.condition == DRAWN else Condition(key.condition)
-    # By condition, so that a light that comes twice is the same one.
-    number = len(Condition) if condition is None else list(Condition).index(condition)
-    return sample_environment(np.random.default_rng([seed, _LIGHT, number]), condition)
 
 
 def _build_camera(group: CameraSettings) -> Camera:

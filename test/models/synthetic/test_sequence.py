@@ -134,6 +134,26 @@ def test_failures_happen_when_they_are_said_to():
     assert rgb[5].view.objects.boxes_xyxy.shape[1] == 4  # the truth stays what there was to see
 
 
+@pytest.mark.parametrize('kind', ['frozen', 'ffc'])
+def test_a_camera_that_freezes_at_once_repeats_its_first_image(kind):
+    shots = shots_of(
+        duration_s=1.0, rig={'scale': 0.06}, failures=[{'camera': 'thermal', 'kind': kind}]
+    )
+    images = [shot.image for shot in shots if shot.camera == 'thermal']
+    assert len(images) == 5
+    for image in images:
+        np.testing.assert_array_equal(image, images[0])
+
+
+def test_a_late_image_is_the_last_one_that_a_frozen_camera_repeats():
+    late = {'camera': 'rgb', 'kind': 'late', 'from_share': 0.3, 'until_share': 0.7}
+    frozen = {'camera': 'rgb', 'kind': 'frozen', 'from_share': 0.7}
+    shots = shots_of(duration_s=1.0, rig={'scale': 0.06}, failures=[late, frozen])
+    images = [shot.image for shot in shots if shot.camera == 'rgb']
+    np.testing.assert_array_equal(images[4], images[3])
+    assert (images[3] != images[1]).any()
+
+
 def test_a_flat_field_correction_freezes_thermal_and_changes_its_pattern():
     sensors = {'ffc_period_s': 1.0, 'thermal_netd_k': 0.0, 'thermal_pattern_k': 1.0}
     shots = shots_of(
@@ -189,13 +209,6 @@ def test_light_is_that_of_the_keys_and_smooth_between_them():
     assert haze == pytest.approx([0.0, 0.0, 0.015625, 0.05, 0.1, 0.1])
 
 
-def test_a_direction_to_the_sun_may_have_any_length():
-    light = {'condition': 'day', 'values': {'sun_direction': [0.0, 3.0, 4.0]}}
-    (environment,) = sample_sequence(build_scenario({'conditions': [light]})).lights
-    np.testing.assert_allclose(environment.sun_direction, [0.0, 0.6, 0.8], rtol=1e-6)
-    assert environment.sun_direction.dtype == np.float32
-
-
 def test_the_condition_is_said_where_there_is_one():
     keys = [(0.2, 'day'), (0.4, 'fog'), (0.6, 'fog'), (0.8, '')]
     conditions = [{'share': share, 'condition': name} for share, name in keys]
@@ -203,20 +216,6 @@ def test_the_condition_is_said_where_there_is_one():
     found = [sequence.condition_at(t) for t in (0.0, 1.9, 3.0, 4.0, 5.9, 7.0, 9.0)]
     day, fog = Condition.DAY, Condition.FOG
     assert found == [day, day, None, fog, fog, None, None]
-
-
-def test_the_air_warms_by_little_within_one_sequence():
-    lights = sample_sequence(
-        build_scenario(
-            {
-                'conditions': [
-                    {'share': i / 6, 'condition': name}
-                    for i, name in enumerate(('day', 'night', 'crossover', 'fog', 'rain', 'dusk'))
-                ]
-            }
-        )
-    ).lights
-    assert all(abs(light.ambient_c - lights[0].ambient_c) <= 6.001 for light in lights)
 
 
 def test_what_is_in_a_place_is_made_for_the_air_of_the_sequence():
@@ -326,6 +325,22 @@ def test_pairs_are_of_the_images_exposed_nearest_to_each_other():
     # The thermal image of 0.5 was not sent: 0.4, 0.5 and 0.6 have none within 0.13 s.
     expected = [(0.0, 0.0), (0.1, 0.0), (0.2, 0.25), (0.3, 0.25), (0.7, 0.75), (0.8, 0.75)]
     np.testing.assert_allclose(times, expected)
+
+
+def test_images_of_two_places_make_no_pair():
+    rig = {'scale': 0.06, 'rgb': {'rate_hz': 10.0}, 'thermal': {'rate_hz': 4.0}}
+    scenario = build_scenario({'duration_s': 1.0, 'clip_s': 0.45, 'layout': 'path', 'rig': rig})
+    pairs = pair_shots(render_sequence(scenario), build_rig(scenario), max_apart_s=0.16)
+    times = [(pair.time_s, pair.time_s + pair.skew_s) for pair in pairs]
+    # That of 0.4 is nearer to 0.5, where the rig is elsewhere; 0.9 has no thermal image.
+    np.testing.assert_allclose(
+        times,
+        [
+            *((0.0, 0.0), (0.1, 0.0), (0.2, 0.25), (0.3, 0.25), (0.4, 0.25)),
+            *((0.5, 0.5), (0.6, 0.5), (0.7, 0.75), (0.8, 0.75)),
+        ],
+        atol=1e-9,
+    )
 
 
 def test_pairs_do_not_wait_for_a_camera_that_stays_away():
