@@ -15,6 +15,7 @@ import torch
 from rgbt_models.build import RGBTModel
 from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
 from rgbt_models.errors import ExportError
+from rgbt_models.onnx_runtime import import_onnxruntime
 
 OPSET = 18
 MAX_RELATIVE_ERROR = 1e-4
@@ -57,9 +58,7 @@ def largest_relative_error(model: RGBTModel, path: Path) -> float:
     Relative to the largest magnitude of each output, over three sizes and all combinations of
     available cameras.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    session = import_onnxruntime().InferenceSession(path, providers=['CPUExecutionProvider'])
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for batch, height, width in _PARITY_SHAPES:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # ROS tests talk to their own processes only: not to the default domain, not to the network.
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # many tests import onnxruntime themselves
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

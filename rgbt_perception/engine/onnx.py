@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 from typing import Any
 
 from rgbt_models.card import GRAPH_FILE, INPUT_NAMES, ModelCard, OUTPUT_NAMES, verify_file
+from rgbt_models.onnx_runtime import import_onnxruntime
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import (
     collect_outputs,
@@ -82,7 +82,7 @@ class OnnxEngine:
 
 def _import_onnxruntime() -> ModuleType:
     try:
-        return importlib.import_module('onnxruntime')
+        return import_onnxruntime()
     except ImportError as error:
         raise BackendUnavailableError(
             "backend 'onnx' needs the package onnxruntime, which cannot be imported; run: "

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
+import subprocess
 import sys
 from typing import Any
 
@@ -65,6 +67,22 @@ def test_engine_says_what_it_runs_on(card: ModelCard, caplog: pytest.LogCaptureF
             'backend onnx, chosen because it is installed)'
         )
     ]
+
+
+def test_onnx_runtime_is_told_not_to_report_before_it_is_loaded(card: ModelCard, tmp_path: Path):
+    # Official builds leave an identifier in the cache folder of the user, and send reports.
+    code = (
+        'import sys\n'
+        'from rgbt_models.card import load_card\n'
+        'from rgbt_perception.config import EngineConfig\n'
+        'from rgbt_perception.engine import open_engine\n'
+        "open_engine(load_card(sys.argv[1]), EngineConfig(backend='onnx', num_threads=1))\n"
+    )
+    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    environment.pop('ORT_DISABLE_TELEMETRY', None)
+    command = [sys.executable, '-c', code, str(card.folder)]
+    subprocess.run(command, env=environment, check=True)
+    assert not (tmp_path / 'cache').exists()
 
 
 def test_altered_graph_is_refused(card: ModelCard):
