@@ -73,7 +73,7 @@ TITLES = {
     'tier_2': 'Shapley, pseudo-labels (tier 2)',
 }
 PAIRS = 40
-SCENARIOS = ('dusk_to_night', 'city_mix', 'crossover', 'fog')
+SCENARIOS = ('dusk_to_night', 'day_drive', 'city_mix', 'car_park', 'crossover', 'fog')
 RATE_HZ = 2.0
 SINGLE, SEQUENCES = 'single pairs', 'sequences'
 DARK_PAIRS = 16

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit the map from raw fusion shares to the modality dominance index.
 
-The raw linear shares order day and night well but span only a few hundredths, so they are fitted
+The raw linear shares order day and night well but span only a part of 0..1, so they are fitted
 to an index measured with labels on pairs, rendered or of a pool, clean and degraded: to the
 contrast advantage where training taught the shares to follow it (``visibility_weight``), else to
 the two-player Shapley index of the loss.

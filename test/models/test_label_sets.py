@@ -19,13 +19,10 @@ def test_names_are_those_of_the_world_in_its_order():
     assert SEGMENTATION_CLASSES[FIRST_OBJECT_LABEL:] == DETECTION_CLASSES
 
 
-def test_the_shipped_model_knows_classes_of_a_world():
+def test_the_shipped_model_knows_the_classes_of_the_world():
     card = load_card('tiny')
-    # One that was trained on world 1 keeps its own classes until it is replaced.
-    known = (PACKAGE_LABEL_SET, FIRST_LABEL_SET)
-    assert (card.detection_classes, card.segmentation_classes) in [
-        (label_set.detection_classes, label_set.segmentation_classes) for label_set in known
-    ]
+    assert card.detection_classes == PACKAGE_LABEL_SET.detection_classes
+    assert card.segmentation_classes == PACKAGE_LABEL_SET.segmentation_classes
 
 
 def test_a_label_set_is_read_back():

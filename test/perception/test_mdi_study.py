@@ -108,7 +108,7 @@ def test_a_pair_measures_the_same_alone_and_among_others(tmp_path):
 
 def test_ground_truth_is_brought_into_network_pixels(tmp_path):
     # 48x64 into 48x96: scale 1, 16 px on either side.
-    card = replace(CARD, input_hw=(48, 96))
+    card = replace(CARD, input_hw=(48, 96), detection_classes=('person', 'car', 'bicycle'))
     config = PerceptionConfig()
     item = next(iter(open_source(write_dataset(tmp_path), config).pairs()))
     registration = Registration(config.registration)
