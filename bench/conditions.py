@@ -44,6 +44,7 @@ from bench.report import (
     Bound,
     conditions,
     describe_bounds,
+    new_parser,
     number,
     print_bounds,
     write_results,
@@ -204,11 +205,7 @@ def build_tables(by_column: Mapping[str, Metrics]) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Declare the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.conditions',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('conditions', __doc__)
     add_arguments(parser)
     add_held_out_arguments(parser)
     positive = number(int, at_least=1)

@@ -52,6 +52,7 @@ from bench.report import (
     Bound,
     conditions,
     describe_bounds,
+    new_parser,
     number,
     print_bounds,
     write_results,
@@ -225,11 +226,7 @@ def _correlation_tables(name: str, correlations: Mapping[str, Mapping[str, Any]]
 
 def build_parser() -> argparse.ArgumentParser:
     """Declare the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.dominance_truth',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('dominance_truth', __doc__)
     add_arguments(parser)
     add_held_out_arguments(parser)
     parser.add_argument(

@@ -35,6 +35,7 @@ from bench.report import (
     Bound,
     conditions,
     describe_bounds,
+    new_parser,
     number,
     print_bounds,
     write_results,
@@ -187,11 +188,7 @@ def build_hit_uav_table(summary: Mapping[str, Summary], scales: Sequence[float])
 
 def build_parser() -> argparse.ArgumentParser:
     """Declare the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.real_images',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('real_images', __doc__)
     add_arguments(parser)
     scale = number(float, at_least=0.05)
     parser.add_argument('--kaist', type=Path, required=True, metavar='DIR', help='labeled pairs')

@@ -31,6 +31,7 @@ from bench.report import (
     Bound,
     conditions,
     describe_bounds,
+    new_parser,
     number,
     print_bounds,
     write_results,
@@ -74,11 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Declare the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.realism',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('realism', __doc__)
     add_common_arguments(parser)
     for name, use in (('--real', 'to compare with'), ('--beside', 'to show on the sheet')):
         parser.add_argument(

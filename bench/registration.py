@@ -12,7 +12,6 @@ against what is found on the unshifted pair (``relative``).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -33,6 +32,7 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    new_parser,
     print_bounds,
     write_results,
 )
@@ -200,11 +200,7 @@ def take_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the measurement; return the exit status, 1 when a bound is broken."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.registration',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('registration', __doc__)
     parser.add_argument(
         '--pairs', type=Path, metavar='DIR', help='aligned pairs: rgb/*, thermal/*'
     )

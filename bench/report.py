@@ -188,6 +188,15 @@ def number(kind: type[int] | type[float], *, at_least: float) -> Callable[[str],
     return parse
 
 
+def new_parser(name: str, text: str | None) -> argparse.ArgumentParser:
+    """Return the parser of ``python -m bench.NAME``, which shows ``text`` as it is."""
+    return argparse.ArgumentParser(
+        prog=f'python -m bench.{name}',
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_common_arguments(parser: argparse.ArgumentParser, *, rounds: int | None = None) -> None:
     """Add ``--out`` and, with a default for it, ``--rounds``."""
     if rounds is not None:

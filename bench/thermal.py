@@ -9,7 +9,6 @@ One core, frames of 512x640. Every normaliser takes its turn in each round. The 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 import sys
 from time import perf_counter
@@ -24,6 +23,7 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    new_parser,
     print_bounds,
     write_results,
 )
@@ -44,11 +44,7 @@ NORMALISERS = ('card', 'window', 'percentile')
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the measurement; return the exit status, 1 when a bound is broken."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.thermal',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('thermal', __doc__)
     add_common_arguments(parser, rounds=100)
     args = parser.parse_args(arguments)
     cv2.setNumThreads(1)

@@ -13,7 +13,6 @@ dense view.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -32,6 +31,7 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    new_parser,
     number,
     print_bounds,
     write_results,
@@ -146,11 +146,7 @@ def measure_conditions(seed: int, scale: float, rounds: int) -> dict[str, float]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the measurement; return the exit status, 1 when a bound is broken."""
-    parser = argparse.ArgumentParser(
-        prog='python -m bench.world',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('world', __doc__)
     add_common_arguments(parser, rounds=40)
     parser.add_argument('--seed', type=number(int, at_least=0), default=0, help='first scene')
     scale_help = 'size of %s as a fraction of 640x480 (default: %%(default).3f)'
