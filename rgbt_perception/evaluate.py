@@ -25,7 +25,7 @@ from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.errors import DatasetError
 from rgbt_perception.failures import FailureRuns, FAILURES
-from rgbt_perception.metrics import ImageMatches, MAX_DETECTIONS
+from rgbt_perception.metrics import ImageMatches, LabelMapScorer, MAX_DETECTIONS
 from rgbt_perception.overlay import draw_side_by_side
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.registration import Registration
@@ -209,6 +209,10 @@ class Evaluation:
     def matches(self, variant: str, class_name: str) -> list[ImageMatches]:
         """Return how the detections of a class were judged, pair by pair."""
         return self._scores[variant].boxes.matches(class_name)
+
+    def label_maps(self, variant: str) -> LabelMapScorer:
+        """Return the scorer of the label maps, in the classes of the card."""
+        return self._scores[variant].label_maps
 
     def _slices(self) -> dict[str, Any]:
         slices = {}

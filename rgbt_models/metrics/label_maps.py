@@ -8,7 +8,7 @@ that are left out, and the caller says so beside the number.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,21 @@ class LabelMapScorer:
         columns = np.minimum(predicted[inside], k).astype(np.int64)
         cells = truth[inside].astype(np.int64) * (k + 1) + columns
         self._counts += np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1)
+
+    def merged(self, groups: Sequence[Collection[int]]) -> LabelMapScorer:
+        """Return a scorer of coarser classes, as if both sides had been labeled with them.
+
+        Args:
+            groups: By new class id, the class ids that count as it. Ground truth of an id in no
+                group is not counted; predicted, it is an error.
+        """
+        to_group = np.zeros((self._num_classes + 1, len(groups) + 1), np.int64)
+        for index, ids in enumerate(groups):
+            to_group[list(ids), index] = 1
+        to_group[~to_group.any(axis=1), -1] = 1
+        coarse = LabelMapScorer(len(groups))
+        coarse._counts = to_group[:-1, :-1].T @ self._counts @ to_group
+        return coarse
 
     def iou(self) -> list[float | None]:
         """Return the IoU of each class, None for a class without ground truth pixels."""

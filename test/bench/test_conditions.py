@@ -27,7 +27,9 @@ def values(person, car, iou):
 def column(fused, rgb, thermal, beside):
     names = ('fused', 'rgb_only', 'thermal_only', 'misregistered')
     rows = (fused, rgb, thermal, beside)
-    return {'pairs': 4, **{name: values(*row) for name, row in zip(names, rows, strict=True)}}
+    variants = {name: values(*row) for name, row in zip(names, rows, strict=True)}
+    coarse = {'mIoU': fused[2] + 0.1, 'IoU': {'ground': 0.25}}
+    return {'pairs': 4, **variants, 'coarse': coarse}
 
 
 GOOD = column((0.8, 0.6, 0.7), (0.5, 0.6, 0.6), (0.7, 0.5, 0.5), (0.6, 0.5, 0.6))
@@ -58,7 +60,12 @@ def test_fused_must_be_as_good_as_the_better_camera_in_every_column():
 @pytest.mark.parametrize(('budget', 'kept'), [('cpu', [True] * 3), ('gpu', [True, False, True])])
 def test_what_is_promised_depends_on_the_budget(budget, kept):
     bounds = list_bounds({'mixed': GOOD}, budget)[:3]
-    assert [bound.name for bound in bounds] == ['AP50 person', 'AP50 car', 'mIoU']
+    assert [bound.name for bound in bounds] == [
+        'AP50 person',
+        'AP50 car',
+        'mIoU over eight classes',
+    ]
+    assert bounds[2].value == pytest.approx(0.8)
     assert [bound.is_kept for bound in bounds] == kept
 
 
@@ -76,6 +83,7 @@ def test_the_tables_say_all_four_ways_and_all_columns():
     assert '| thermal alone | 0.600 | 0.550 |' in text
     assert '| fused, thermal 8 px beside | 0.550 | 0.450 |' in text
     assert '| person | 0.800 | 0.600 |' in text
+    assert '| ground | 0.250 | 0.250 |\n| mIoU | 0.800 | 0.600 |' in text
     assert '| RGB alone | 0.500 | 0.600 |' in text
 
 
@@ -90,6 +98,7 @@ def test_a_column_is_evaluated_in_four_ways(folder, tmp_path):
     metrics = evaluate_column(card, engine, PerceptionConfig(), folder, None)
     assert metrics['pairs'] == 2
     assert len(engine.batches) == 8
+    assert set(metrics['coarse']['IoU']) <= {'sky', 'road'}
     assert {'fused', 'rgb_only', 'thermal_only', 'misregistered'} <= set(metrics)
     # Fused and misregistered differ in thermal alone, and by its shift.
     fused, *_, beside = engine.batches[:4]

@@ -37,3 +37,12 @@ def test_unlabeled_truth_does_not_count_and_unlabeled_predictions_do():
 def test_without_classes_there_is_no_mean():
     assert LabelMapScorer(2).mean_accuracy() is None
     assert scored([[0, 0]], [[0, 0]]).mean_iou(without=(0,)) is None
+
+
+def test_merged_classes_are_as_if_both_sides_were_labeled_with_them():
+    truth, predicted = [[0, 1, 2, 3, 3, 1]], [[1, 0, 3, 2, 3, 255]]
+    merged = scored(truth, predicted, num_classes=4).merged([[3], [0, 1]])
+    # 0 and 1 are one class and right; 2 is in no class: not counted, and an error where found.
+    coarse = scored([[1, 1, 255, 0, 0, 1]], [[1, 1, 0, 255, 0, 255]], num_classes=2)
+    assert merged.iou() == coarse.iou() == [0.5, pytest.approx(2 / 3)]
+    assert merged.accuracy() == coarse.accuracy()
