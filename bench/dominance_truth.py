@@ -5,8 +5,9 @@
 
 The truth of a rendered pair is its contrast advantage: how much better the objects stand out
 against their surroundings in RGB than in thermal, -1..1 (docs/synthetic.md). Spearman's rank
-correlation with it is measured for every tier: 0 is ``mdi`` as the node publishes it by default,
-1 the KL divergence of the detections when a camera is dropped, 2 the Shapley value with
+correlation with it is measured for ``mdi`` as the node publishes it, by both methods (the shares,
+tier 0, and the contrast of what was found, tier 1), and for two estimators that run the network
+again: the KL divergence of the detections when a camera is dropped, and the Shapley value with
 pseudo-labels. Single pairs are run each by itself, the sequences of --scenarios in order, with the
 filter over time.
 
@@ -39,12 +40,12 @@ from bench.held_out import (
     render_sequence_of,
 )
 from bench.mdi_probe import (
+    ESTIMATORS,
     measure_column,
     measure_sequence,
     Measured,
     Prober,
     still_settings,
-    TIERS,
 )
 from bench.page import build_table, Cell, DEFAULT_MODEL_PAGE, write_section
 from bench.report import (
@@ -67,11 +68,12 @@ from rgbt_perception.types import Pair
 
 Curves = NDArray[np.float64]
 
-LEAST = {'tier_0': 0.7, 'tier_1': 0.8}
+LEAST = {'linear_share': 0.7, 'contrast': 0.8}
 TITLES = {
-    'tier_0': 'published mdi (tier 0)',
-    'tier_1': 'KL of the detections when a camera is dropped (tier 1)',
-    'tier_2': 'Shapley, pseudo-labels (tier 2)',
+    'linear_share': 'published mdi by shares (tier 0)',
+    'contrast': 'published mdi by contrast (tier 1)',
+    'drop_kl': 'KL of the detections when a camera is dropped',
+    'shapley': 'Shapley, pseudo-labels',
 }
 PAIRS = 40
 SCENARIOS = ('dusk_to_night', 'day_drive', 'city_mix', 'car_park', 'crossover', 'fog')
@@ -86,7 +88,7 @@ SECTION = 'dominance'
 
 
 def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
-    """Return by tier the rank correlation with the truth, its bootstrap deviation, by condition.
+    """Return by estimator the rank correlation with the truth, in all and by condition.
 
     A correlation is None where one side is constant or not a number.
     """
@@ -96,8 +98,8 @@ def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
         len(measured), size=(BOOTSTRAP_DRAWS, len(measured))
     )
     found: dict[str, dict[str, Any]] = {}
-    for tier in TIERS:
-        values = np.array([item.tiers[tier] for item in measured])
+    for estimator in ESTIMATORS:
+        values = np.array([item.indices[estimator] for item in measured])
         drawn = np.array([spearman(values[rows], truth[rows]) for rows in draws])
         by_column = {}
         for column in columns:
@@ -108,7 +110,7 @@ def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
                 'mean': _number(values[chosen].mean()),
                 'mean_advantage': _number(truth[chosen].mean()),
             }
-        found[tier] = {
+        found[estimator] = {
             'rho': _number(spearman(values, truth)),
             'standard_deviation': _number(np.std(drawn)),
             'by_condition': by_column,
@@ -117,8 +119,9 @@ def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
 
 
 def darken(prober: Prober, pairs: Iterable[Pair]) -> dict[str, Curves]:
-    """Return by tier the index of every pair (rows) as RGB gets darker (columns, 0 = as it is).
+    """Return by estimator the index of every pair (rows) as RGB gets darker (columns).
 
+    The first column is the pair as it is.
     The noise of a pair is the same at every step.
     """
     steps = [Degradation()]
@@ -126,23 +129,23 @@ def darken(prober: Prober, pairs: Iterable[Pair]) -> dict[str, Curves]:
         Degradation(kind='rgb_dark', amount=float(amount))
         for amount in np.geomspace(1.0, DARKEST, DARK_STEPS + 1)[1:]
     ]
-    curves: dict[str, list[list[float]]] = {tier: [] for tier in TIERS}
+    curves: dict[str, list[list[float]]] = {estimator: [] for estimator in ESTIMATORS}
     for index, pair in enumerate(pairs):
         rows = [prober(degrade(pair, step, np.random.default_rng(index))) for step in steps]
-        for tier in TIERS:
-            curves[tier].append([row[tier] for row in rows])
-    return {tier: np.array(values) for tier, values in curves.items()}
+        for estimator in ESTIMATORS:
+            curves[estimator].append([row[estimator] for row in rows])
+    return {estimator: np.array(values) for estimator, values in curves.items()}
 
 
 def describe_curves(curves: Mapping[str, Curves]) -> dict[str, Any]:
-    """Return by tier the mean curve, its largest rise, and the largest rise of each pair."""
+    """Return by estimator the mean curve, its largest rise, and the largest rise of each pair."""
     return {
-        tier: {
+        estimator: {
             'mean': [_number(value) for value in values.mean(axis=0)],
             'largest_rise_of_mean': _number(np.diff(values.mean(axis=0)).max()),
             'largest_rises': [_number(value) for value in np.diff(values, axis=1).max(axis=1)],
         }
-        for tier, values in curves.items()
+        for estimator, values in curves.items()
     }
 
 
@@ -157,15 +160,15 @@ def list_bounds(
     """
     bounds = [
         Bound(
-            name=f'rank correlation with the contrast advantage, {name}, {TITLES[tier]}',
-            value=_or_nan(by_tiers[tier]['rho']),
+            name=f'rank correlation with the contrast advantage, {name}, {TITLES[estimator]}',
+            value=_or_nan(by_estimator[estimator]['rho']),
             at_least=least,
         )
-        for name, by_tiers in correlations.items()
-        for tier, least in LEAST.items()
+        for name, by_estimator in correlations.items()
+        for estimator, least in LEAST.items()
     ]
-    for name, by_tiers in curves.items():
-        of_published = by_tiers['tier_0']
+    for name, by_estimator in curves.items():
+        of_published = by_estimator['linear_share']
         bounds.append(
             Bound(
                 name=f'largest rise of the mean mdi as RGB darkens, {name}',
@@ -191,29 +194,33 @@ def build_tables(
     parts = [
         part for name, found in correlations.items() for part in _correlation_tables(name, found)
     ]
-    for name, by_tiers in curves.items():
+    for name, by_estimator in curves.items():
         steps = [str(step) for step in range(DARK_STEPS + 1)]
         parts.append(f'Mean index as RGB darkens step by step to {DARKEST:g}, {name}.')
         parts.append(
             build_table(
-                ['step', *steps], [[TITLES[tier], *by_tiers[tier]['mean']] for tier in TIERS]
+                ['step', *steps],
+                [
+                    [TITLES[estimator], *by_estimator[estimator]['mean']]
+                    for estimator in ESTIMATORS
+                ],
             )
         )
     return '\n\n'.join(parts)
 
 
 def _correlation_tables(name: str, correlations: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    columns = list(correlations['tier_0']['by_condition'])
+    columns = list(correlations['linear_share']['by_condition'])
     rows: list[list[Cell]] = []
     means: list[list[Cell]] = []
-    for tier, found in correlations.items():
+    for estimator, found in correlations.items():
         of_columns = found['by_condition']
         deviation = found['standard_deviation']
         rows.append(
-            [TITLES[tier], found['rho'], deviation, *(of_columns[c]['rho'] for c in columns)]
+            [TITLES[estimator], found['rho'], deviation, *(of_columns[c]['rho'] for c in columns)]
         )
-        means.append([TITLES[tier], *(of_columns[c]['mean'] for c in columns)])
-    of_columns = correlations['tier_0']['by_condition']
+        means.append([TITLES[estimator], *(of_columns[c]['mean'] for c in columns)])
+    of_columns = correlations['linear_share']['by_condition']
     truth = ['contrast advantage (truth)', *(of_columns[c]['mean_advantage'] for c in columns)]
     counted = [f'{column} ({of_columns[column]["pairs"]})' for column in columns]
     return [
@@ -297,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_section(DEFAULT_MODEL_PAGE, SECTION, f'{intro}\n\n{tables}')
     results = {
         'conditions': facts,
-        'tiers': correlations,
+        'indices': correlations,
         'darkened': curves,
         **describe_bounds(bounds),
     }

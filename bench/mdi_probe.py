@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stronger estimators of dominance, measured on the very input that the pipeline ran.
+"""Every index of dominance of one pair: both that the node can publish, and two from the outputs.
 
-Tier 1 is the KL divergence of the detections when a camera is dropped, tier 2 the Shapley value
-with pseudo-labels (docs/dominance.md). Both need the network without a camera, which the exported
-graph gives by its input ``available``: three runs more. The truth is about objects, so tier 1
-looks at the detections alone: most of a label map is ground, sky and walls.
+The node's are those of ``dominance.method``: by shares, and by the contrast of what was found. The
+others are the KL divergence of the detections when a camera is dropped, and the Shapley value with
+pseudo-labels (docs/dominance.md). They need the network without a camera, which the exported graph
+gives by its input ``available``: three runs more. The truth is about objects, so the divergence is
+that of the detections alone: most of a label map is ground, sky and walls.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ from rgbt_perception.types import Batch, NS_PER_S, Pair, RawOutputs
 if TYPE_CHECKING:
     from torch import Tensor
 
-TIERS = ('tier_0', 'tier_1', 'tier_2')
+PUBLISHED = ('linear_share', 'contrast')  # dominance.method, in this order
+ESTIMATORS = (*PUBLISHED, 'drop_kl', 'shapley')
 COALITIONS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 _LOGITS = ('class_logits', 'segmentation_logits')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What was measured on one input; +1 or -1 when the network had one camera only."""
+    """What was measured on one output; +1 or -1 when the network had one camera only."""
 
-    tier_1: float
-    tier_2: float
+    drop_kl: float
+    shapley: float
 
 
-NOTHING = Probed(tier_1=math.nan, tier_2=math.nan)
+NOTHING = Probed(drop_kl=math.nan, shapley=math.nan)
 
 
 class ProbeEngine:
@@ -52,6 +54,7 @@ class ProbeEngine:
 
     Attributes:
         probed: Of the last run, None before the first.
+        raw: What the last run gave.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -60,16 +63,17 @@ class ProbeEngine:
         self.backend, self.device = engine.backend, engine.device
         self.precision, self.state = engine.precision, engine.state
         self.probed: Probed | None = None
+        self.raw: RawOutputs | None = None
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network as asked, and measure what its cameras are worth."""
-        raw = self._engine.run(batch)
+        self.raw = raw = self._engine.run(batch)
         has_rgb, has_thermal = (value > 0.0 for value in batch.available[0].tolist())
         if has_rgb and has_thermal:
             self.probed = self._probe(batch, raw)
         else:
             alone = 1.0 if has_rgb else -1.0
-            self.probed = Probed(tier_1=alone, tier_2=alone)
+            self.probed = Probed(drop_kl=alone, shapley=alone)
         return raw
 
     def close(self) -> None:
@@ -91,13 +95,28 @@ class ProbeEngine:
         )
         effect = effect_of(stack([detection_divergence(full, other) for other in others], dim=1))
         return Probed(
-            tier_1=float(effect.mdi[0]), tier_2=float(shapley_mdi(*pseudo_label_values(found))[0])
+            drop_kl=float(effect.mdi[0]),
+            shapley=float(shapley_mdi(*pseudo_label_values(found))[0]),
         )
 
 
-def by_tier(published: float, probed: Probed) -> Mapping[str, float]:
-    """Return all tiers of one pair; tier 0 is what the pipeline published."""
-    return {'tier_0': published, 'tier_1': probed.tier_1, 'tier_2': probed.tier_2}
+class AgainEngine:
+    """Gives once more what another engine gave last; see ``Engine`` for the attributes."""
+
+    def __init__(self, engine: ProbeEngine) -> None:
+        """Repeat ``engine``, which stays the caller's."""
+        self._engine = engine
+        self.backend, self.device = engine.backend, engine.device
+        self.precision, self.state = engine.precision, engine.state
+
+    def run(self, batch: Batch) -> RawOutputs:
+        """Return the outputs of the other engine's last run, which had the same input."""
+        del batch
+        assert self._engine.raw is not None
+        return self._engine.raw
+
+    def close(self) -> None:
+        """Do nothing: the engine is the caller's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +126,16 @@ class Measured:
     Attributes:
         column: Condition, or scenario.
         advantage: True contrast advantage, -1..1, above 0 where RGB sees better.
-        tiers: Index by tier.
+        indices: Index by estimator.
     """
 
     column: str
     advantage: float
-    tiers: Mapping[str, float]
+    indices: Mapping[str, float]
 
 
 class Prober:
-    """Runs pairs through the product's pipeline and gives all tiers."""
+    """Runs pairs through the product's pipeline and gives all indices."""
 
     def __init__(
         self,
@@ -136,13 +155,25 @@ class Prober:
         """
         self._engine = ProbeEngine(engine)
         pool = PipelinePool if is_sequence else StillPool
-        self._pool = pool(card=card, engine=self._engine, config=config)
+        self._pools = {
+            method: pool(
+                card=card,
+                engine=self._engine if index == 0 else AgainEngine(self._engine),
+                config=replace(config, dominance=replace(config.dominance, method=method)),
+            )
+            for index, method in enumerate(PUBLISHED)
+        }
 
     def __call__(self, pair: Pair) -> Mapping[str, float]:
-        """Return the index of each tier; NaN where the pipeline publishes or runs nothing."""
+        """Return the index of each estimator; NaN where the pipeline publishes or runs nothing."""
         self._engine.probed = None
-        result = self._pool.pipeline_for(pair.reference.size_hw).run(pair)
-        return by_tier(result.dominance.mdi, self._engine.probed or NOTHING)
+        size_hw = pair.reference.size_hw
+        published = {
+            method: pool.pipeline_for(size_hw).run(pair).dominance.mdi
+            for method, pool in self._pools.items()
+        }
+        probed = self._engine.probed or NOTHING
+        return {**published, 'drop_kl': probed.drop_kl, 'shapley': probed.shapley}
 
 
 def measure_column(
@@ -157,7 +188,7 @@ def measure_column(
         Measured(
             column=str(row['condition']),
             advantage=float(row['contrast_advantage']),
-            tiers=prober(item.pair),
+            indices=prober(item.pair),
         )
         for item, row in zip(pairs, rows, strict=True)
     ]
@@ -172,11 +203,11 @@ def measure_sequence(
     prober = Prober(card, engine, settings, is_sequence=True)
     found = []
     for index, (item, row) in enumerate(zip(dataset.pairs(), read_rows(folder), strict=True)):
-        tiers = prober(_at(item.pair, round((1.0 + index / rate_hz) * NS_PER_S)))
-        if math.isnan(tiers['tier_1']):
+        indices = prober(_at(item.pair, round((1.0 + index / rate_hz) * NS_PER_S)))
+        if math.isnan(indices['drop_kl']):
             continue  # neither camera showed anything
         name, advantage = folder.name.rpartition('-')[0], float(row['contrast_advantage'])
-        found.append(Measured(column=name, advantage=advantage, tiers=tiers))
+        found.append(Measured(column=name, advantage=advantage, indices=indices))
     return found
 
 

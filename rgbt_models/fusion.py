@@ -4,7 +4,7 @@
 The weight of a linear layer over the concatenated halves is W = [W_rgb | W_thermal]. Keeping the
 halves apart gives z = W_rgb F_rgb + W_thermal F_thermal with both terms at hand, so how much of
 the fused feature each camera supplied costs two inner products. Concatenation is M-SpecGene's
-fusion; the share is ours (modality dominance, tier 0).
+fusion; the share is ours (modality dominance).
 """
 
 from __future__ import annotations

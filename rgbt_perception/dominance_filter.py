@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the raw shares of the network to the filtered modality dominance index (MDI)."""
+"""From shares or contrasts of one pair to the filtered modality dominance index (MDI)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,16 @@ class DominanceFilter:
         self._mean = None
         self._state = DominanceState.BALANCED
 
-    def update(self, raw: RawOutputs | None, mode: Mode, stamp_ns: int) -> Dominance:
+    def update(
+        self, raw: RawOutputs | None, mode: Mode, stamp_ns: int, *, contrast: float = math.nan
+    ) -> Dominance:
         """Take one network output into the average.
 
         Args:
             raw: Outputs of the network; None in mode NONE.
             mode: Which cameras the network used.
             stamp_ns: Stamp of the reference frame, ns.
+            contrast: Contrast advantage of RGB, which then is the index; NaN = the shares are.
 
         Returns:
             The filtered dominance. Not valid in mode NONE, when the network gave no number, or
@@ -82,11 +85,13 @@ class DominanceFilter:
             self.reset()
             return _build(-1.0, (math.nan, thermal_entropy), 'single', DominanceState.SINGLE)
         entropies = (rgb_entropy, thermal_entropy)
+        method = 'linear_share' if self._calibration.weights else 'none'
         mdi = calibrated_mdi(raw.rgb_shares[0], self._calibration)
+        if math.isfinite(contrast):
+            method, mdi = 'contrast', contrast
         if math.isfinite(mdi):
             mdi = self._average(mdi, stamp_ns)
             self._state = self._next_state(mdi)
-        method = 'linear_share' if self._calibration.weights else 'none'
         return _build(mdi, entropies, method, self._state)
 
     def _average(self, mdi: float, stamp_ns: int) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import math
 from time import perf_counter
 from typing import Any
 
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from rgbt_models.card import load_card, ModelCard
 from rgbt_perception.camera_model import CameraModel
-from rgbt_perception.config import PerceptionConfig
+from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.dominance_filter import DominanceFilter
 from rgbt_perception.engine import Engine, open_engine, supervise
 from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.misregistration import MisregistrationMonitor
+from rgbt_perception.object_contrast import MIN_SCORE, ObjectContrast
 from rgbt_perception.postprocess import decode_detections, decode_label_map
 from rgbt_perception.preprocess import build_batch
 from rgbt_perception.radiometry import Radiometry
@@ -72,6 +74,7 @@ class Pipeline:
         self.radiometry = Radiometry(config.thermal)
         self.scaler = ThermalScaler(config.thermal, card.thermal_normaliser, self.radiometry)
         self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
+        self._object_contrast = ObjectContrast(card)
         self._monitor = MisregistrationMonitor(config.registration)
         self._misregistration = UNKNOWN_MISREGISTRATION
         self._geometry: object = None  # that the monitor's measurements were made with
@@ -94,11 +97,17 @@ class Pipeline:
         raw = self.engine.run(batch)
         inferred = perf_counter()
         letterbox, source_hw = batch.letterbox, batch.source_hw
-        detections = decode_detections(raw, letterbox, source_hw, self.config.output)
+        output = self.config.output
+        found = decode_detections(raw, letterbox, source_hw, self._sensitive(output))
+        detections = found.at_least(output.score_threshold)
         label_map = decode_label_map(raw, letterbox, source_hw)
-        dominance = self._dominance.update(raw, mode, pair.reference.stamp_ns)
+        contrast = math.nan
         if mode is Mode.FUSED and pair.rgb is not None and thermal is not None:
             self._misregistration = self._measure_misregistration(pair.rgb, thermal)
+            if self.config.dominance.method == 'contrast':
+                contrast = self._object_contrast(pair.rgb.pixels, thermal, found, label_map)
+        stamp_ns = pair.reference.stamp_ns
+        dominance = self._dominance.update(raw, mode, stamp_ns, contrast=contrast)
         return Result(
             pair=pair,
             mode=mode,
@@ -183,6 +192,12 @@ class Pipeline:
         if pair.rgb is None:
             return image
         return np.asarray(self.registration.register(image, pair.rgb.size_hw), np.float32)
+
+    def _sensitive(self, output: OutputConfig) -> OutputConfig:
+        """Return the settings with a threshold low enough for the method of the dominance."""
+        if self.config.dominance.method != 'contrast':
+            return output
+        return replace(output, score_threshold=min(output.score_threshold, MIN_SCORE))
 
     def _measure_misregistration(self, rgb: Frame, thermal: FloatArray) -> Misregistration:
         """Measure now and then, afresh when other camera models, pose or image sizes came."""

@@ -227,6 +227,15 @@ class Detections:
         """Return the number of boxes."""
         return len(self.scores)
 
+    def at_least(self, score: float) -> Detections:
+        """Return those from a score on."""
+        num = int((self.scores >= np.float32(score)).sum())
+        return Detections(
+            boxes_xyxy=self.boxes_xyxy[:num],
+            scores=self.scores[:num],
+            class_ids=self.class_ids[:num],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dominance:
@@ -238,8 +247,8 @@ class Dominance:
         thermal_share: (1 - mdi) / 2.
         rgb_entropy: Feature entropy of RGB in 0..1; NaN when RGB is not used.
         thermal_entropy: Feature entropy of thermal in 0..1; NaN when thermal is not used.
-        method: How mdi was found: 'linear_share', 'single' with one camera, 'none' without any or
-            when the model gives no shares.
+        method: How mdi was found in this pair: 'linear_share', 'contrast', 'single' with one
+            camera, 'none' without any or when the model gives no shares.
         valid: False when there is no usable number; mdi and the shares are then NaN.
         state: Verdict after temporal filtering.
     """

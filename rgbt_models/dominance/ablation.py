@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the outputs lose when one camera is taken away (tier 1), without labels.
+"""What the outputs lose when one camera is taken away, without labels.
 
 The encoder sees each camera by itself, so only neck and heads run again, on the features that
 are there already. An absent camera is its mean token, which modality dropout has trained.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two-player Shapley value of the cameras (tier 2), with labels or with pseudo-labels.
+"""Two-player Shapley value of the cameras, with labels or with pseudo-labels.
 
 A camera's phi is what it adds to the value of the outputs, averaged over the two orders in which
 the cameras may join. phi_rgb + phi_thermal is exactly what both gain over none. A negative phi

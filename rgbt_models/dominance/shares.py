@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From two amounts to one index, and the index that the fusion layers give for free (tier 0)."""
+"""From two amounts to one index, and the index that the fusion layers give for free."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mdi_of_amounts(rgb: Tensor, thermal: Tensor) -> Tensor:
 
 
 def linear_share_mdi(rgb_shares: Tensor) -> Tensor:
-    """Return the index of the shares that the fusion layers measure, 2c - 1 (tier 0).
+    """Return the index of the shares that the fusion layers measure, 2c - 1.
 
     Args:
         rgb_shares: (b, l) from ``SplitFusion``; may leave 0..1 where the halves oppose, and is

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rgbt_models.contrast import RGB_SPAN
 from rgbt_models.errors import RGBTError
 from rgbt_models.synthetic.amodal import AmodalTruth, measure_amodal
 from rgbt_models.synthetic.contrast import (
     compare_cameras,
     measure_contrast,
     PairContrast,
-    RGB_SPAN,
     stretched_span,
 )
 from rgbt_models.synthetic.labels import find_objects, ObjectTruth

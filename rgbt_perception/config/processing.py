@@ -119,8 +119,15 @@ class FallbackConfig(Group):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DominanceConfig(Group):
-    """Temporal filter of the modality dominance index."""
+    """How the modality dominance index is found, and its temporal filter."""
 
+    method: str = setting(
+        'linear_share',
+        'What the index says: which camera the network draws on (no cost), or in which camera the '
+        'objects that it found show better (some milliseconds; where it finds none, as before).',
+        choices=('linear_share', 'contrast'),
+        live=True,
+    )
     time_constant_s: float = setting(
         1.0, 'Time constant of the moving average, s; 0 = no filter.', ge=0.0, le=60.0, live=True
     )

@@ -20,7 +20,7 @@ from bench.dominance_truth import (
     list_bounds,
     main,
 )
-from bench.mdi_probe import Measured, Probed, ProbeEngine, Prober, TIERS
+from bench.mdi_probe import ESTIMATORS, Measured, Probed, ProbeEngine, Prober
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.types import Pair
@@ -44,18 +44,18 @@ def card(tmp_path):
 def measured(values, truths, columns=None):
     columns = columns or ['day'] * len(values)
     return [
-        Measured(column=column, advantage=truth, tiers=dict.fromkeys(TIERS, value))
+        Measured(column=column, advantage=truth, indices=dict.fromkeys(ESTIMATORS, value))
         for value, truth, column in zip(values, truths, columns, strict=True)
     ]
 
 
 def test_the_order_of_pairs_counts_in_all_and_within_a_condition():
     items = measured([0.1, 0.2, 0.9, 0.8], [1.0, 2.0, 4.0, 3.0])
-    found = correlate(items)['tier_0']
+    found = correlate(items)['linear_share']
     assert found['rho'] == pytest.approx(1.0)
     columns = ['fog', 'day', 'day', 'fog']
     items = measured([0.1, 0.2, 0.9, 0.8], [1.0, 4.0, 2.0, 3.0], columns)
-    found = correlate(items)['tier_1']
+    found = correlate(items)['drop_kl']
     assert list(found['by_condition']) == ['fog', 'day']
     assert found['by_condition']['day']['rho'] == pytest.approx(-1.0)
     assert found['by_condition']['fog']['rho'] == pytest.approx(1.0)
@@ -67,17 +67,17 @@ def test_the_order_of_pairs_counts_in_all_and_within_a_condition():
 
 def test_an_index_that_is_no_number_breaks_the_bounds():
     found = correlate(measured([math.nan, 0.2, 0.3], [1.0, 2.0, 3.0]))
-    assert found['tier_0']['rho'] is None
+    assert found['linear_share']['rho'] is None
     assert json.dumps(found, allow_nan=False)
     assert not any(bound.is_kept for bound in list_bounds({'some': found}, {}))
 
 
-def test_tier_1_and_2_tell_which_camera_is_missed(card):
+def test_outputs_without_a_camera_tell_which_one_is_missed(card):
     engine = ProbeEngine(FakeEngine(trusts_rgb))
     assert engine.probed is None
     Pipeline(card=card, engine=engine, config=PerceptionConfig()).run(build_pair())
-    assert engine.probed.tier_1 == pytest.approx(1.0)  # without thermal nothing changes
-    assert engine.probed.tier_2 > 0.9
+    assert engine.probed.drop_kl == pytest.approx(1.0)  # without thermal nothing changes
+    assert engine.probed.shapley > 0.9
 
 
 def test_one_camera_is_all_there_is(card):
@@ -86,9 +86,9 @@ def test_one_camera_is_all_there_is(card):
     engine = ProbeEngine(fake)
     pipeline = Pipeline(card=card, engine=engine, config=PerceptionConfig())
     pipeline.run(Pair(rgb=None, thermal=pair.thermal))
-    assert (engine.probed.tier_1, engine.probed.tier_2) == (-1.0, -1.0)
+    assert (engine.probed.drop_kl, engine.probed.shapley) == (-1.0, -1.0)
     pipeline.run(Pair(rgb=pair.rgb, thermal=None))
-    assert (engine.probed.tier_1, engine.probed.tier_2) == (1.0, 1.0)
+    assert (engine.probed.drop_kl, engine.probed.shapley) == (1.0, 1.0)
     assert len(fake.batches) == 2
     engine.close()
     assert not fake.is_closed
@@ -97,19 +97,22 @@ def test_one_camera_is_all_there_is(card):
 def test_every_pair_gets_darker_in_ten_steps_and_the_index_falls(card):
     prober = Prober(card, FakeEngine(trusts_rgb), PerceptionConfig())
     curves = darken(prober, [build_pair(1_000_000_000), build_pair(2_000_000_000)])
-    assert curves['tier_0'].shape == (2, DARK_STEPS + 1)
-    assert (np.diff(curves['tier_0'][:, :7], axis=1) < 0.0).all()
-    assert (np.diff(curves['tier_0'], axis=1) <= 0.0).all()
-    assert curves['tier_0'][:, -1].tolist() == [-1.0, -1.0]  # too dark to be used at all
-    assert darken(prober, [build_pair(1_000_000_000)])['tier_0'][0].tolist() == (
-        curves['tier_0'][0].tolist()
+    assert curves['linear_share'].shape == (2, DARK_STEPS + 1)
+    assert (np.diff(curves['linear_share'][:, :7], axis=1) < 0.0).all()
+    assert (np.diff(curves['linear_share'], axis=1) <= 0.0).all()
+    assert curves['linear_share'][:, -1].tolist() == [-1.0, -1.0]  # too dark to be used at all
+    assert darken(prober, [build_pair(1_000_000_000)])['linear_share'][0].tolist() == (
+        curves['linear_share'][0].tolist()
     )
 
 
 def test_a_rise_breaks_the_bound_of_the_mean_and_of_one_pair():
-    curves = {tier: np.array([[0.5, 0.4, 0.3], [0.2, 0.1, 0.4]]) for tier in TIERS}
+    curves = {estimator: np.array([[0.5, 0.4, 0.3], [0.2, 0.1, 0.4]]) for estimator in ESTIMATORS}
     found = {'KAIST': describe_curves(curves)}
-    assert found['KAIST']['tier_0']['largest_rises'] == [pytest.approx(-0.1), pytest.approx(0.3)]
+    assert found['KAIST']['linear_share']['largest_rises'] == [
+        pytest.approx(-0.1),
+        pytest.approx(0.3),
+    ]
     bounds = list_bounds({'some': correlate(measured([1, 2, 3], [1, 2, 3]))}, found)
     assert [bound.is_kept for bound in bounds] == [True, True, False, False]
     assert bounds[2].value == pytest.approx(0.1)
@@ -140,10 +143,10 @@ def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
     ]
     main([*arguments, '--dark-pairs', '2', '--kaist', str(folder), '--write-page'])
     found = json.loads((out / 'dominance_truth.json').read_text())
-    assert found['tiers']['single pairs']['tier_0']['by_condition']['fog']['pairs'] == 3
-    assert found['tiers']['sequences']['tier_1']['by_condition']['drive']['pairs'] == 3
-    assert len(found['darkened']['rendered']['tier_0']['largest_rises']) == 2
-    assert len(found['darkened']['KAIST']['tier_1']['mean']) == DARK_STEPS + 1
+    assert found['indices']['single pairs']['linear_share']['by_condition']['fog']['pairs'] == 3
+    assert found['indices']['sequences']['drop_kl']['by_condition']['drive']['pairs'] == 3
+    assert len(found['darkened']['rendered']['linear_share']['largest_rises']) == 2
+    assert len(found['darkened']['KAIST']['drop_kl']['mean']) == DARK_STEPS + 1
     assert 'largest rise of the mean mdi as RGB darkens, KAIST' in capsys.readouterr().out
     assert '| contrast advantage (truth) | 0.000 |' in page.read_text()
 
@@ -155,8 +158,8 @@ def test_a_sequence_is_filtered_over_time_and_single_pairs_are_not(card):
     single, sequence = [], []
     for is_sequence, found in ((False, single), (True, sequence)):
         prober = Prober(card, engine, PerceptionConfig(), is_sequence=is_sequence)
-        prober._engine._probe = lambda *_: Probed(tier_1=0.0, tier_2=0.0)
-        found += [prober(pair)['tier_0'] for pair in pairs]
+        prober._engine._probe = lambda *_: Probed(drop_kl=0.0, shapley=0.0)
+        found += [prober(pair)['linear_share'] for pair in pairs]
     assert single[0] == sequence[0] > 0.9
     assert single[1] < -0.9
     assert sequence[1] > 0.0  # a tenth of the time constant later

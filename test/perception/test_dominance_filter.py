@@ -53,6 +53,23 @@ def test_rgb_share_above_one_half_is_rgb_dominant():
     assert dominance.valid
 
 
+def test_a_contrast_takes_the_place_of_the_shares_where_it_was_measured():
+    dominance_filter = build_filter(time_constant_s=0.0)
+    measured = dominance_filter.update(outputs(0.5), Mode.FUSED, NS_PER_S, contrast=-0.7)
+    assert (measured.mdi, measured.method) == (-0.7, 'contrast')
+    assert measured.state is DominanceState.THERMAL
+    nothing_found = dominance_filter.update(outputs(0.5), Mode.FUSED, 2 * NS_PER_S)
+    assert nothing_found.mdi == pytest.approx(0.5, abs=1e-6)
+    assert nothing_found.method == 'linear_share'
+
+
+def test_a_model_without_shares_has_an_index_by_contrast():
+    dominance_filter = DominanceFilter(DominanceConfig(), MdiCalibration(weights=(), bias=0.0))
+    without_shares = dataclasses.replace(outputs(0.0), rgb_shares=np.zeros((1, 0), np.float32))
+    measured = dominance_filter.update(without_shares, Mode.FUSED, NS_PER_S, contrast=0.4)
+    assert (measured.mdi, measured.method, measured.valid) == (0.4, 'contrast', True)
+
+
 def test_average_follows_the_stamps_not_the_number_of_frames():
     steps = build_filter(time_constant_s=2.0)
     update(steps, 0.0, 10.0)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rgbt_models.errors import CardError
+from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_perception.config import build_config
 from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.pipeline import open_pipeline, Pipeline
@@ -125,6 +126,23 @@ def test_dominance_filter_changes_between_two_pairs(tmp_path: Path):
     assert pipeline.run(build_pair()).dominance.state is DominanceState.RGB
     pipeline.reconfigure(build_config({'dominance.threshold': 0.99}))
     assert pipeline.run(build_pair()).dominance.state is DominanceState.BALANCED
+
+
+def test_dominance_by_contrast_measures_what_was_found(tmp_path: Path):
+    """Doubtful detections are measured, too, and are not published."""
+    box = (20.0, 17.0, 40.0, 47.0)  # network px: rows 12 to 36, columns 16 to 32 of RGB
+    person = SEGMENTATION_CLASSES.index('person')
+    engine = FakeEngine(build_outputs((64, 80), boxes=[(0, 0.25, box)], class_id=person))
+    pipeline = build_pipeline(tmp_path, engine, **{'dominance.method': 'contrast'})
+    rgb, thermal = rgb_frame(), thermal_frame()
+    rgb.pixels[12:36, 16:32] = 255  # thermal does not show it
+    result = pipeline.run(Pair(rgb=rgb, thermal=thermal))
+    assert len(result.detections) == 0
+    assert result.mode is Mode.FUSED
+    assert result.dominance.method == 'contrast'
+    assert result.dominance.mdi > 0.8
+    engine.outputs = build_outputs((64, 80), boxes=[])
+    assert pipeline.run(Pair(rgb=rgb, thermal=thermal)).dominance.method == 'linear_share'
 
 
 def test_dominance_is_filtered_until_reset(tmp_path: Path):

@@ -30,6 +30,7 @@ ROWS = (
         'thermal',
         'thermal_scaling',
         'images',
+        'object_contrast',
         'registration',
         'preprocess',
         'engine',

@@ -6,15 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rgbt_models.synthetic.contrast import (
-    advantage,
-    CLUTTER_SHARE,
-    compare_cameras,
-    ENOUGH_CONTRAST,
-    FLOOR_SHARE,
-    measure_contrast,
-    stretched_span,
-)
+from rgbt_models.contrast import CLUTTER_SHARE, FLOOR_SHARE
+from rgbt_models.synthetic.contrast import compare_cameras, measure_contrast, stretched_span
 from rgbt_models.synthetic.labels import find_objects
 
 PERSON = 0
@@ -127,22 +120,6 @@ def test_object_that_fills_the_image_has_no_contrast():
     image = np.arange(108.0).reshape(12, 9)
     found = measure_contrast(image, instance_map, objects, noise_at=quiet(1.0), span=108.0)
     np.testing.assert_array_equal(found, [0.0])
-
-
-@pytest.mark.parametrize(
-    ('rgb', 'thermal', 'expected'),
-    [
-        ([3.0, 5.0], [1.0, 1.0], 0.6),
-        ([0.0], [2.0], -1.0),
-        ([2.0], [0.0], 1.0),
-        ([0.0], [0.0], 0.0),
-        ([], [], 0.0),
-        ([ENOUGH_CONTRAST * 9], [ENOUGH_CONTRAST], 0.0),
-    ],
-)
-def test_advantage_is_the_normalised_difference_of_the_means(rgb, thermal, expected):
-    found = advantage(np.array(rgb, np.float32), np.array(thermal, np.float32))
-    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def two_people(first, second):

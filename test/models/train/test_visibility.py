@@ -10,7 +10,6 @@ from made_models import (
     NUM_SEGMENTATION_CLASSES,
     painted_sample,
     random_painted_samples,
-    ROAD,
 )
 import numpy as np
 import pytest
@@ -18,22 +17,19 @@ import torch
 import train_peer
 
 from rgbt_models.build import ARCHITECTURES
+from rgbt_models.contrast import ENOUGH_CONTRAST, FLOOR_SHARE, WHOLE_BOX
 from rgbt_models.errors import DatasetError
 from rgbt_models.label_sets import DETECTION_CLASSES, LabelSet, PACKAGE_LABEL_SET
 from rgbt_models.normalise import ThermalNormaliser
-from rgbt_models.synthetic.contrast import ENOUGH_CONTRAST, FLOOR_SHARE
 from rgbt_models.train.balance import BalanceConfig
 from rgbt_models.train.batches import collate
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.supervised import SupervisedLearner
 from rgbt_models.train.visibility import (
-    draw_objects,
-    estimate_noise,
     measure_advantage,
     object_labels,
     SHARE_GAIN,
     visibility_loss,
-    WHOLE_BOX,
 )
 
 LABELS = object_labels(PACKAGE_LABEL_SET)
@@ -102,26 +98,6 @@ def test_ignored_objects_count_only_if_there_are_no_others():
     assert measure(both) == pytest.approx(measure(two))
 
 
-def test_an_object_has_the_pixels_of_its_class_in_its_box_and_the_smaller_box_is_on_top():
-    sample = painted_sample((10, 10, 50, 60), (30, 20, 40, 30))
-    label_map = sample.label_map.copy()
-    label_map[50:60, 10:50] = ROAD
-    found = draw_objects(replace(sample, label_map=label_map), LABELS)
-    assert found[15, 15] == 0
-    assert found[25, 35] == 1
-    assert found[55, 15] == -1  # in the box, but road
-    assert found[70, 15] == -1
-    np.testing.assert_array_equal(np.bincount(found.ravel() + 1), [96 * 128 - 1600, 1500, 100])
-
-
-def test_a_class_without_a_label_has_its_whole_box_of_whole_pixels():
-    sample = replace(painted_sample(), boxes_xyxy=np.array([[3.6, 4.2, 6.1, 200.0]], np.float32))
-    sample = replace(sample, class_ids=np.zeros(1, np.int64), ignore=np.zeros(1, np.bool_))
-    found = draw_objects(sample, (WHOLE_BOX,))
-    rows, columns = np.nonzero(found == 0)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 95, 3, 6)
-
-
 def test_labels_are_found_by_name():
     labels = LabelSet(detection_classes=('car', 'cat', 'sky'), segmentation_classes=('sky', 'car'))
     assert object_labels(labels) == (1, WHOLE_BOX, 0)
@@ -132,14 +108,6 @@ def test_labels_are_found_by_name():
 def test_a_pool_without_boxes_is_refused():
     with pytest.raises(DatasetError, match='visibility_weight is on and the pool has no boxes'):
         object_labels(LabelSet(detection_classes=(), segmentation_classes=('sky',)))
-
-
-def test_the_noise_is_found_beside_edges():
-    rng = np.random.default_rng(2)
-    image = np.where(np.arange(320) < 100, 20.0, 200.0) + np.zeros((256, 1))
-    assert estimate_noise(image.astype(np.float32)) == 0.0
-    noisy = (image + rng.normal(0.0, 5.0, image.shape)).astype(np.float32)
-    assert estimate_noise(noisy) == pytest.approx(5.0, rel=0.05)
 
 
 def test_the_loss_is_the_squared_distance_of_the_index_of_each_level():
