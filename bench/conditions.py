@@ -120,8 +120,8 @@ def evaluate_column(
         scale: Network input as a fraction of the image; None = that of the card.
 
     Returns:
-        Metrics of ``Evaluation``, 'misregistered' beside its variants, and 'coarse': mIoU and IoU
-        of the fused label maps in ``COARSE_CLASSES``.
+        Metrics of ``Evaluation``, 'misregistered' beside its variants, and 'coarse': what
+        ``label_map_values`` says of the fused label maps in ``COARSE_CLASSES``.
     """
     dataset = load_dataset(folder)
     config = with_registration(config, dataset.registration)

@@ -4,7 +4,7 @@
 A column is a data set as ``rgbt simulate dataset`` writes it, with ``contrast_advantage`` in every
 image row: 'mixed' draws the condition of each pair, any other column has one condition. Column by
 column the scenes are the same ones. What is rendered is kept until the world, that is the source
-of ``rgbt_models.synthetic``, changes.
+of ``rgbt_models.synthetic`` or what measures its truth, changes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 
 from bench.report import number
-import rgbt_models.synthetic
+import rgbt_models
 from rgbt_models.synthetic import Condition, WORLD_VERSION
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.datasets import ANNOTATIONS_FILE
@@ -37,6 +37,7 @@ CONDITIONS = tuple(condition.value for condition in Condition)
 COLUMNS = (MIXED, *CONDITIONS)
 RGB_NOISE = 0.01  # of full scale, as in `rgbt simulate dataset`
 WORK = Path('bench_out/held_out')
+TRUTH_MODULES = ('contrast.py', 'normalise.py')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +83,12 @@ class StillPool(PipelinePool):
 
 @lru_cache(maxsize=1)
 def world_digest() -> str:
-    """Return a short hash of the source of the world."""
-    folder = Path(rgbt_models.synthetic.__file__).parent
+    """Return a short hash of the source of the world, and of what its truth is measured with."""
+    package = Path(rgbt_models.__file__).parent
+    world = sorted((package / 'synthetic').rglob('*.py'))
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob('*.py')):
-        digest.update(str(path.relative_to(folder)).encode())
+    for path in (*world, *(package / name for name in TRUTH_MODULES)):
+        digest.update(str(path.relative_to(package)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
 

@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PUBLISHED = ('linear_share', 'contrast')  # dominance.method, in this order
-ESTIMATORS = (*PUBLISHED, 'drop_kl', 'shapley')
+ESTIMATORS = (*PUBLISHED, 'drop_kl_detection', 'shapley_pseudo')
 COALITIONS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 _LOGITS = ('class_logits', 'segmentation_logits')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What was measured on one output; +1 or -1 when the network had one camera only."""
+    """What was measured on one input; +1 or -1 when the network had one camera only."""
 
-    drop_kl: float
-    shapley: float
+    drop_kl_detection: float
+    shapley_pseudo: float
 
 
-NOTHING = Probed(drop_kl=math.nan, shapley=math.nan)
+NOTHING = Probed(drop_kl_detection=math.nan, shapley_pseudo=math.nan)
 
 
 class ProbeEngine:
@@ -73,7 +73,7 @@ class ProbeEngine:
             self.probed = self._probe(batch, raw)
         else:
             alone = 1.0 if has_rgb else -1.0
-            self.probed = Probed(drop_kl=alone, shapley=alone)
+            self.probed = Probed(drop_kl_detection=alone, shapley_pseudo=alone)
         return raw
 
     def close(self) -> None:
@@ -95,12 +95,12 @@ class ProbeEngine:
         )
         effect = effect_of(stack([detection_divergence(full, other) for other in others], dim=1))
         return Probed(
-            drop_kl=float(effect.mdi[0]),
-            shapley=float(shapley_mdi(*pseudo_label_values(found))[0]),
+            drop_kl_detection=float(effect.mdi[0]),
+            shapley_pseudo=float(shapley_mdi(*pseudo_label_values(found))[0]),
         )
 
 
-class AgainEngine:
+class LastOutputEngine:
     """Gives once more what another engine gave last; see ``Engine`` for the attributes."""
 
     def __init__(self, engine: ProbeEngine) -> None:
@@ -158,7 +158,7 @@ class Prober:
         self._pools = {
             method: pool(
                 card=card,
-                engine=self._engine if index == 0 else AgainEngine(self._engine),
+                engine=self._engine if index == 0 else LastOutputEngine(self._engine),
                 config=replace(config, dominance=replace(config.dominance, method=method)),
             )
             for index, method in enumerate(PUBLISHED)
@@ -167,13 +167,18 @@ class Prober:
     def __call__(self, pair: Pair) -> Mapping[str, float]:
         """Return the index of each estimator; NaN where the pipeline publishes or runs nothing."""
         self._engine.probed = None
+        # In the order of PUBLISHED: the network runs for the first, the others take its outputs.
         size_hw = pair.reference.size_hw
         published = {
             method: pool.pipeline_for(size_hw).run(pair).dominance.mdi
             for method, pool in self._pools.items()
         }
         probed = self._engine.probed or NOTHING
-        return {**published, 'drop_kl': probed.drop_kl, 'shapley': probed.shapley}
+        return {
+            **published,
+            'drop_kl_detection': probed.drop_kl_detection,
+            'shapley_pseudo': probed.shapley_pseudo,
+        }
 
 
 def measure_column(
@@ -204,7 +209,7 @@ def measure_sequence(
     found = []
     for index, (item, row) in enumerate(zip(dataset.pairs(), read_rows(folder), strict=True)):
         indices = prober(_at(item.pair, round((1.0 + index / rate_hz) * NS_PER_S)))
-        if math.isnan(indices['drop_kl']):
+        if math.isnan(indices['drop_kl_detection']):
             continue  # neither camera showed anything
         name, advantage = folder.name.rpartition('-')[0], float(row['contrast_advantage'])
         found.append(Measured(column=name, advantage=advantage, indices=indices))

@@ -44,15 +44,17 @@ class MarkedObjects:
 
     Attributes:
         boxes_xyxy: Shape (n, 4) float32, px, edge units.
-        labels: By object its id in the label map, ``WHOLE_BOX`` = all of the box, shape (n,).
-        counts: Which are measured, shape (n,) bool; the others are drawn, too.
+        label_ids: By object its id in the label map, ``WHOLE_BOX`` = all of the box, shape (n,).
+        is_measured: Shape (n,) bool; the others only cover what lies behind them.
         label_map: Shape (h, w) uint8.
+        is_in_thermal: Which lie in the view of the thermal camera, shape (n,) bool; None = all.
     """
 
     boxes_xyxy: FloatArray
-    labels: IntArray
-    counts: BoolArray
+    label_ids: IntArray
+    is_measured: BoolArray
     label_map: NDArray[np.uint8]
+    is_in_thermal: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -64,7 +66,7 @@ class Outline:
     is_ring: BoolArray  # (h, w) of the window
 
 
-def label_ids(
+def find_label_ids(
     detection_classes: Sequence[str], segmentation_classes: Sequence[str]
 ) -> tuple[int, ...]:
     """Return by detection class its id in label maps, ``WHOLE_BOX`` for one that has none."""
@@ -72,28 +74,41 @@ def label_ids(
     return tuple(names.index(name) if name in names else WHOLE_BOX for name in detection_classes)
 
 
-def contrast_advantage(rgb: NDArray[Any], thermal: FloatArray, objects: MarkedObjects) -> float:
+def contrast_advantage(
+    rgb: NDArray[Any],
+    thermal: FloatArray,
+    objects: MarkedObjects,
+    *,
+    thermal_noise: float | None = None,
+) -> float:
     """Return how much better the objects of a pair show in RGB than in thermal, -1..1.
 
     Args:
         rgb: Shape (h, w, 3), uint8.
-        thermal: On the same pixels, stretched as the network gets it: about 0..1, shape (h, w).
+        thermal: On the same pixels, stretched as for the network: about 0..1, finite, shape
+            (h, w).
         objects: Where they are.
+        thermal_noise: Standard deviation of the noise of ``thermal`` before it was brought onto
+            these pixels, which smooths it; None = estimated here.
 
     Returns:
-        ``advantage`` of their contrasts, with the noise estimated from the images; NaN when no
-        object counts.
+        ``advantage`` of the contrasts; those of objects beyond the thermal view are 0 there. NaN
+        when no object has pixels and surroundings.
     """
-    chosen = np.flatnonzero(objects.counts)
-    if not len(chosen):
-        return math.nan
+    chosen = np.flatnonzero(objects.is_measured)
     outlines = outline_objects(draw_objects(objects), _whole_px(objects)[chosen], chosen)
-    rgb_noise = estimate_noise(rgb[..., _GREEN].astype(np.float32))
-    thermal_noise = estimate_noise(thermal)
-    return advantage(
-        compare_outlines(rgb, outlines, noise_at=lambda _: rgb_noise, span=RGB_SPAN),
-        compare_outlines(thermal, outlines, noise_at=lambda _: thermal_noise, span=1.0),
+    can_be_measured = np.array(
+        [outline.is_inside.any() and outline.is_ring.any() for outline in outlines], np.bool_
     )
+    if not can_be_measured.any():
+        return math.nan
+    rgb_noise = estimate_noise(rgb[..., _GREEN].astype(np.float32))
+    noise = estimate_noise(thermal) if thermal_noise is None else thermal_noise
+    in_rgb = compare_outlines(rgb, outlines, noise_at=lambda _: rgb_noise, span=RGB_SPAN)
+    in_thermal = compare_outlines(thermal, outlines, noise_at=lambda _: noise, span=1.0)
+    if objects.is_in_thermal is not None:
+        in_thermal[~objects.is_in_thermal[chosen]] = 0.0
+    return advantage(in_rgb[can_be_measured], in_thermal[can_be_measured])
 
 
 def draw_objects(objects: MarkedObjects) -> NDArray[np.int32]:
@@ -108,11 +123,11 @@ def draw_objects(objects: MarkedObjects) -> NDArray[np.int32]:
     for index in np.argsort(-sides.prod(axis=1), kind='stable').tolist():
         left, top, right, bottom = boxes[index].astype(int).tolist()
         window = np.s_[top:bottom, left:right]
-        label = objects.labels[index]
-        if label == WHOLE_BOX:
+        label_id = objects.label_ids[index]
+        if label_id == WHOLE_BOX:
             instance_map[window] = index
         else:
-            instance_map[window][objects.label_map[window] == label] = index
+            instance_map[window][objects.label_map[window] == label_id] = index
     return instance_map
 
 
@@ -149,7 +164,22 @@ def compare_outlines(
     noise_at: Callable[[float], float],
     span: float,
 ) -> FloatArray:
-    """Return the contrast-to-noise ratio of each outline, as ``measure_contrast`` defines it."""
+    """Compare every object with its ring; return the contrast-to-noise ratios, shape (n,).
+
+    |mean inside - mean of the ring| / sqrt(noise^2 + (``FLOOR_SHARE`` * span)^2 +
+    ``CLUTTER_SHARE`` * variance of the ring);
+    over colour channels the root mean square of the differences and the mean of the variances. The
+    ring starts one pixel away from the object, because lenses blur, and has other objects in it.
+
+    Args:
+        image: Shape (h, w) or (h, w, 3).
+        outlines: Of the objects, in this image.
+        noise_at: Standard deviation of a pixel's noise at a level, in units of the image, > 0.
+        span: Range that a network's input is scaled to, in units of the image, >= 0.
+
+    Returns:
+        float32; 0 for an object without surroundings.
+    """
     ratios = np.zeros(len(outlines), np.float32)
     floor = FLOOR_SHARE * span
     for index, outline in enumerate(outlines):
@@ -170,12 +200,20 @@ def estimate_noise(image: NDArray[np.float32]) -> float:
 
 
 def advantage(contrast_rgb: FloatArray, contrast_thermal: FloatArray) -> float:
-    """Return (rgb - thermal) / (rgb + thermal) of the mean contrasts, 0 if both are 0."""
+    """Return (rgb - thermal) / (rgb + thermal) of the mean contrasts, 0 if both are 0.
+
+    Each contrast is counted up to ``ENOUGH_CONTRAST``; NaN if one is not a number.
+    """
     if not len(contrast_rgb):
         return 0.0
     one = float(np.minimum(contrast_rgb, ENOUGH_CONTRAST).mean())
     two = float(np.minimum(contrast_thermal, ENOUGH_CONTRAST).mean())
-    return (one - two) / (one + two) if one + two > 0.0 else 0.0
+    return (one - two) / (one + two) if one + two != 0.0 else 0.0
+
+
+def counted(ignore: BoolArray) -> BoolArray:
+    """Return which objects count: those that are to be found, or all, if all are ignored."""
+    return np.asarray(~ignore if not ignore.all() else np.ones_like(ignore))
 
 
 def _ring_width(box_width: int, box_height: int) -> int:

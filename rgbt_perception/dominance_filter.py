@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import math
 
 from rgbt_models.card import MdiCalibration
 from rgbt_perception.config import DominanceConfig
 from rgbt_perception.errors import ShapeError
 from rgbt_perception.types import Dominance, DominanceState, FloatArray, Mode, NS_PER_S, RawOutputs
+
+LINEAR_SHARE, CONTRAST = 'linear_share', 'contrast'  # dominance.method
 
 
 def calibrated_mdi(rgb_shares: FloatArray, calibration: MdiCalibration) -> float:
@@ -34,10 +37,18 @@ def calibrated_mdi(rgb_shares: FloatArray, calibration: MdiCalibration) -> float
     return calibration(rgb_shares.tolist())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Average:
+    mean: float
+    stamp_ns: int  # of the last pair that entered it
+
+
 class DominanceFilter:
     """Moving average by stamps with a hysteresis state.
 
-    Fused pairs enter the average with weight ``1 - exp(-dt / time_constant_s)``. The state turns
+    Fused pairs enter the average with weight ``1 - exp(-dt / time_constant_s)``. Shares and
+    contrasts are on different scales: each has an average of its own, and that of the method of
+    this pair is published. The state turns
     to a camera beyond ``threshold`` plus half the ``hysteresis`` and back below ``threshold``
     minus that half. With one camera the index is +1 or -1 and the average starts anew afterwards,
     as it does when stamps run backwards.
@@ -50,17 +61,22 @@ class DominanceFilter:
         """Start without history."""
         self.config = config
         self._calibration = calibration
-        self._mean: float | None = None
+        self._averages: dict[str, _Average] = {}
         self._stamp_ns = 0
         self._state = DominanceState.BALANCED
 
     def reset(self) -> None:
         """Forget the history."""
-        self._mean = None
+        self._averages.clear()
         self._state = DominanceState.BALANCED
 
     def update(
-        self, raw: RawOutputs | None, mode: Mode, stamp_ns: int, *, contrast: float = math.nan
+        self,
+        raw: RawOutputs | None,
+        mode: Mode,
+        stamp_ns: int,
+        *,
+        contrast_advantage: float = math.nan,
     ) -> Dominance:
         """Take one network output into the average.
 
@@ -68,7 +84,7 @@ class DominanceFilter:
             raw: Outputs of the network; None in mode NONE.
             mode: Which cameras the network used.
             stamp_ns: Stamp of the reference frame, ns.
-            contrast: Contrast advantage of RGB, which then is the index; NaN = the shares are.
+            contrast_advantage: Of RGB, -1..1, which then is the index; NaN = the shares are.
 
         Returns:
             The filtered dominance. Not valid in mode NONE, when the network gave no number, or
@@ -85,26 +101,27 @@ class DominanceFilter:
             self.reset()
             return _build(-1.0, (math.nan, thermal_entropy), 'single', DominanceState.SINGLE)
         entropies = (rgb_entropy, thermal_entropy)
-        method = 'linear_share' if self._calibration.weights else 'none'
+        method = LINEAR_SHARE if self._calibration.weights else 'none'
         mdi = calibrated_mdi(raw.rgb_shares[0], self._calibration)
-        if math.isfinite(contrast):
-            method, mdi = 'contrast', contrast
+        if math.isfinite(contrast_advantage):
+            method, mdi = CONTRAST, contrast_advantage
         if math.isfinite(mdi):
-            mdi = self._average(mdi, stamp_ns)
+            mdi = self._average(mdi, stamp_ns, method)
             self._state = self._next_state(mdi)
         return _build(mdi, entropies, method, self._state)
 
-    def _average(self, mdi: float, stamp_ns: int) -> float:
-        elapsed_s = (stamp_ns - self._stamp_ns) / NS_PER_S
-        self._stamp_ns = stamp_ns
-        if self._mean is not None and elapsed_s < 0:
+    def _average(self, mdi: float, stamp_ns: int, method: str) -> float:
+        if stamp_ns < self._stamp_ns:
             self.reset()
-        if self._mean is None or self.config.time_constant_s == 0:
-            self._mean = mdi
-        else:
+        self._stamp_ns = stamp_ns
+        before = self._averages.get(method)
+        mean = mdi
+        if before is not None and self.config.time_constant_s > 0:
+            elapsed_s = (stamp_ns - before.stamp_ns) / NS_PER_S
             gain = -math.expm1(-elapsed_s / self.config.time_constant_s)
-            self._mean += gain * (mdi - self._mean)
-        return self._mean
+            mean = before.mean + gain * (mdi - before.mean)
+        self._averages[method] = _Average(mean=mean, stamp_ns=stamp_ns)
+        return mean
 
     def _next_state(self, mdi: float) -> DominanceState:
         half = self.config.hysteresis / 2

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rgbt_models.card import load_card, ModelCard
 from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import OutputConfig, PerceptionConfig
-from rgbt_perception.dominance_filter import DominanceFilter
+from rgbt_perception.dominance_filter import CONTRAST, DominanceFilter
 from rgbt_perception.engine import Engine, open_engine, supervise
 from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.geometry import letterbox_transform
@@ -74,7 +74,7 @@ class Pipeline:
         self.radiometry = Radiometry(config.thermal)
         self.scaler = ThermalScaler(config.thermal, card.thermal_normaliser, self.radiometry)
         self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
-        self._object_contrast = ObjectContrast(card)
+        self._object_contrast = ObjectContrast(card, self.registration)
         self._monitor = MisregistrationMonitor(config.registration)
         self._misregistration = UNKNOWN_MISREGISTRATION
         self._geometry: object = None  # that the monitor's measurements were made with
@@ -91,23 +91,25 @@ class Pipeline:
         mode, mode_reason = self.health.assess(pair)
         if mode is Mode.NONE:
             return self._empty_result(pair, mode_reason, started)
-        thermal = None if mode is Mode.RGB_ONLY else self._thermal_on_reference(pair)
+        native = None if mode is Mode.RGB_ONLY else self._normalise_thermal(pair)
+        thermal = self._on_reference(native, pair)
         batch = build_batch(pair, mode, thermal, self.card, self.input_hw)
         preprocessed = perf_counter()
         raw = self.engine.run(batch)
         inferred = perf_counter()
         letterbox, source_hw = batch.letterbox, batch.source_hw
-        output = self.config.output
-        found = decode_detections(raw, letterbox, source_hw, self._sensitive(output))
-        detections = found.at_least(output.score_threshold)
+        found = decode_detections(raw, letterbox, source_hw, self._decoding(mode))
+        detections = found.at_least(self.config.output.score_threshold)
         label_map = decode_label_map(raw, letterbox, source_hw)
-        contrast = math.nan
+        advantage = math.nan
         if mode is Mode.FUSED and pair.rgb is not None and thermal is not None:
             self._misregistration = self._measure_misregistration(pair.rgb, thermal)
-            if self.config.dominance.method == 'contrast':
-                contrast = self._object_contrast(pair.rgb.pixels, thermal, found, label_map)
-        stamp_ns = pair.reference.stamp_ns
-        dominance = self._dominance.update(raw, mode, stamp_ns, contrast=contrast)
+            if self.config.dominance.method == CONTRAST and native is not None:
+                rgb = pair.rgb.pixels
+                advantage = self._object_contrast(rgb, thermal, native, found, label_map)
+        dominance = self._dominance.update(
+            raw, mode, pair.reference.stamp_ns, contrast_advantage=advantage
+        )
         return Result(
             pair=pair,
             mode=mode,
@@ -184,18 +186,19 @@ class Pipeline:
         """Release the engine."""
         self.engine.close()
 
-    def _thermal_on_reference(self, pair: Pair) -> FloatArray | None:
-        """Normalise the thermal frame and bring it onto the grid of the reference frame."""
-        if pair.thermal is None:
-            return None
-        image = self.scaler(pair.thermal)
-        if pair.rgb is None:
+    def _normalise_thermal(self, pair: Pair) -> FloatArray | None:
+        return None if pair.thermal is None else self.scaler(pair.thermal)
+
+    def _on_reference(self, image: FloatArray | None, pair: Pair) -> FloatArray | None:
+        """Bring a normalised thermal image onto the grid of the reference frame."""
+        if image is None or pair.rgb is None:
             return image
         return np.asarray(self.registration.register(image, pair.rgb.size_hw), np.float32)
 
-    def _sensitive(self, output: OutputConfig) -> OutputConfig:
-        """Return the settings with a threshold low enough for the method of the dominance."""
-        if self.config.dominance.method != 'contrast':
+    def _decoding(self, mode: Mode) -> OutputConfig:
+        """Return the settings with a threshold low enough for what measures the detections."""
+        output = self.config.output
+        if mode is not Mode.FUSED or self.config.dominance.method != CONTRAST:
             return output
         return replace(output, score_threshold=min(output.score_threshold, MIN_SCORE))
 

@@ -56,7 +56,7 @@ class DropReason(Enum):
 
 
 class DominanceState(Enum):
-    """Filtered verdict on which camera the network leans on."""
+    """Filtered verdict of the modality dominance index."""
 
     RGB = 'rgb'
     BALANCED = 'balanced'
@@ -229,17 +229,17 @@ class Detections:
 
     def at_least(self, score: float) -> Detections:
         """Return those from a score on."""
-        num = int((self.scores >= np.float32(score)).sum())
+        keep = self.scores >= np.float32(score)
         return Detections(
-            boxes_xyxy=self.boxes_xyxy[:num],
-            scores=self.scores[:num],
-            class_ids=self.class_ids[:num],
+            boxes_xyxy=self.boxes_xyxy[keep],
+            scores=self.scores[keep],
+            class_ids=self.class_ids[keep],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dominance:
-    """How much each camera was relied on for one pair. Source: ours, on MDACL's idea.
+    """How much each camera was relied on, or shows, for one pair. Source: ours, on MDACL's idea.
 
     Attributes:
         mdi: Modality dominance index in [-1, 1], > 0 = RGB dominant.
@@ -247,8 +247,8 @@ class Dominance:
         thermal_share: (1 - mdi) / 2.
         rgb_entropy: Feature entropy of RGB in 0..1; NaN when RGB is not used.
         thermal_entropy: Feature entropy of thermal in 0..1; NaN when thermal is not used.
-        method: How mdi was found in this pair: 'linear_share', 'contrast', 'single' with one
-            camera, 'none' without any or when the model gives no shares.
+        method: How mdi was found: 'linear_share', 'contrast', 'single' with one camera, 'none'
+            without any or when the model gives no shares and no contrast was measured.
         valid: False when there is no usable number; mdi and the shares are then NaN.
         state: Verdict after temporal filtering.
     """

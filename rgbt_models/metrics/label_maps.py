@@ -37,8 +37,8 @@ class LabelMapScorer:
         """Return a scorer of coarser classes, as if both sides had been labeled with them.
 
         Args:
-            groups: By new class id, the class ids that count as it. Ground truth of an id in no
-                group is not counted; predicted, it is an error.
+            groups: By new class id, the class ids that count as it, each in one group at most.
+                Ground truth of an id in none is not counted; predicted, it is an error.
         """
         to_group = np.zeros((self._num_classes + 1, len(groups) + 1), np.int64)
         for index, ids in enumerate(groups):

@@ -14,11 +14,11 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rgbt_models.contrast import advantage, compare_outlines, outline_objects
+from rgbt_models.contrast import advantage, compare_outlines, counted, outline_objects
 from rgbt_models.normalise import sample_finite, ThermalNormaliser
 
 if TYPE_CHECKING:
-    from rgbt_models.synthetic.arrays import BoolArray, FloatArray, IndexArray
+    from rgbt_models.synthetic.arrays import FloatArray, IndexArray
     from rgbt_models.synthetic.labels import ObjectTruth
 
 
@@ -43,10 +43,7 @@ def measure_contrast(
 ) -> FloatArray:
     """Compare every object with a ring around it.
 
-    |mean inside - mean of the ring| / sqrt(noise^2 + (``FLOOR_SHARE`` * span)^2 +
-    ``CLUTTER_SHARE`` * variance of the ring);
-    over colour channels the root mean square of the differences and the mean of the variances. The
-    ring starts one pixel away from the object, because lenses blur, and has other objects in it.
+    See ``rgbt_models.contrast.compare_outlines``.
 
     Args:
         image: What the sensor delivers, shape (h, w) or (h, w, 3).
@@ -96,8 +93,3 @@ def compare_cameras(
         contrast_thermal=there,
         contrast_advantage=advantage(contrast_rgb[counts], there[counts]),
     )
-
-
-def counted(ignore: BoolArray) -> BoolArray:
-    """Return which objects count: those that are to be found, or all, if all are ignored."""
-    return np.asarray(~ignore if not ignore.all() else np.ones_like(ignore))

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rgbt_models.contrast import contrast_advantage, label_ids, MarkedObjects
+from rgbt_models.contrast import contrast_advantage, counted, find_label_ids, MarkedObjects
 from rgbt_models.errors import DatasetError
 from rgbt_models.label_sets import LabelSet
 from rgbt_models.normalise import ThermalNormaliser
-from rgbt_models.synthetic.contrast import counted
 from rgbt_models.train.pool import Sample
 
 SHARE_GAIN = 8.0  # of the index over a share: shares of .43 and .57 say -.5 and .5
@@ -50,7 +49,7 @@ def object_labels(label_set: LabelSet) -> tuple[int, ...]:
             'visibility_weight is on and the pool has no boxes; expected objects whose contrast '
             'can be measured; set visibility_weight to 0, or give a pool with boxes'
         )
-    return label_ids(label_set.detection_classes, label_set.segmentation_classes)
+    return find_label_ids(label_set.detection_classes, label_set.segmentation_classes)
 
 
 def measure_advantage(
@@ -73,8 +72,8 @@ def measure_advantage(
         normaliser(sample.thermal),
         MarkedObjects(
             boxes_xyxy=sample.boxes_xyxy,
-            labels=np.take(labels, sample.class_ids),
-            counts=counted(sample.ignore),
+            label_ids=np.take(labels, sample.class_ids),
+            is_measured=counted(sample.ignore),
             label_map=sample.label_map,
         ),
     )

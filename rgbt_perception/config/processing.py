@@ -124,7 +124,7 @@ class DominanceConfig(Group):
     method: str = setting(
         'linear_share',
         'What the index says: which camera the network draws on (no cost), or in which camera the '
-        'objects that it found show better (some milliseconds; where it finds none, as before).',
+        'objects that it found show better (some milliseconds; by shares where it finds none).',
         choices=('linear_share', 'contrast'),
         live=True,
     )

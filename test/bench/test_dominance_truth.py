@@ -21,6 +21,7 @@ from bench.dominance_truth import (
     main,
 )
 from bench.mdi_probe import ESTIMATORS, Measured, Probed, ProbeEngine, Prober
+from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_perception.config import PerceptionConfig
 from rgbt_perception.pipeline import Pipeline
 from rgbt_perception.types import Pair
@@ -33,7 +34,8 @@ def trusts_rgb(batch):
     has_rgb = batch.available[0, 0] > 0
     share = float(np.clip(0.5 + 0.05 * batch.rgb.mean(), 0.0, 1.0))
     boxes = ((0, 0.9 if has_rgb else 0.05, BOX),)
-    return build_outputs(batch.rgb.shape[2:], boxes=boxes, rgb_share=share)
+    person = SEGMENTATION_CLASSES.index('person')
+    return build_outputs(batch.rgb.shape[2:], boxes=boxes, class_id=person, rgb_share=share)
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_the_order_of_pairs_counts_in_all_and_within_a_condition():
     assert found['rho'] == pytest.approx(1.0)
     columns = ['fog', 'day', 'day', 'fog']
     items = measured([0.1, 0.2, 0.9, 0.8], [1.0, 4.0, 2.0, 3.0], columns)
-    found = correlate(items)['drop_kl']
+    found = correlate(items)['drop_kl_detection']
     assert list(found['by_condition']) == ['fog', 'day']
     assert found['by_condition']['day']['rho'] == pytest.approx(-1.0)
     assert found['by_condition']['fog']['rho'] == pytest.approx(1.0)
@@ -76,8 +78,19 @@ def test_outputs_without_a_camera_tell_which_one_is_missed(card):
     engine = ProbeEngine(FakeEngine(trusts_rgb))
     assert engine.probed is None
     Pipeline(card=card, engine=engine, config=PerceptionConfig()).run(build_pair())
-    assert engine.probed.drop_kl == pytest.approx(1.0)  # without thermal nothing changes
-    assert engine.probed.shapley > 0.9
+    assert engine.probed.drop_kl_detection == pytest.approx(1.0)  # without thermal nothing changes
+    assert engine.probed.shapley_pseudo > 0.9
+
+
+def test_both_published_indices_come_from_one_run_of_the_network(card):
+    fake = FakeEngine(trusts_rgb)
+    pair = build_pair()
+    assert pair.rgb is not None
+    pair.rgb.pixels[2:34, 8:24] = 255  # thermal does not show the person
+    indices = Prober(card, fake, PerceptionConfig())(pair)
+    assert len(fake.batches) == 4  # the three others without a camera or without both
+    assert indices['contrast'] > 0.8
+    assert abs(indices['linear_share']) < 0.6
 
 
 def test_one_camera_is_all_there_is(card):
@@ -86,9 +99,9 @@ def test_one_camera_is_all_there_is(card):
     engine = ProbeEngine(fake)
     pipeline = Pipeline(card=card, engine=engine, config=PerceptionConfig())
     pipeline.run(Pair(rgb=None, thermal=pair.thermal))
-    assert (engine.probed.drop_kl, engine.probed.shapley) == (-1.0, -1.0)
+    assert (engine.probed.drop_kl_detection, engine.probed.shapley_pseudo) == (-1.0, -1.0)
     pipeline.run(Pair(rgb=pair.rgb, thermal=None))
-    assert (engine.probed.drop_kl, engine.probed.shapley) == (1.0, 1.0)
+    assert (engine.probed.drop_kl_detection, engine.probed.shapley_pseudo) == (1.0, 1.0)
     assert len(fake.batches) == 2
     engine.close()
     assert not fake.is_closed
@@ -144,9 +157,11 @@ def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
     main([*arguments, '--dark-pairs', '2', '--kaist', str(folder), '--write-page'])
     found = json.loads((out / 'dominance_truth.json').read_text())
     assert found['indices']['single pairs']['linear_share']['by_condition']['fog']['pairs'] == 3
-    assert found['indices']['sequences']['drop_kl']['by_condition']['drive']['pairs'] == 3
+    assert (
+        found['indices']['sequences']['drop_kl_detection']['by_condition']['drive']['pairs'] == 3
+    )
     assert len(found['darkened']['rendered']['linear_share']['largest_rises']) == 2
-    assert len(found['darkened']['KAIST']['drop_kl']['mean']) == DARK_STEPS + 1
+    assert len(found['darkened']['KAIST']['drop_kl_detection']['mean']) == DARK_STEPS + 1
     assert 'largest rise of the mean mdi as RGB darkens, KAIST' in capsys.readouterr().out
     assert '| contrast advantage (truth) | 0.000 |' in page.read_text()
 
@@ -158,7 +173,7 @@ def test_a_sequence_is_filtered_over_time_and_single_pairs_are_not(card):
     single, sequence = [], []
     for is_sequence, found in ((False, single), (True, sequence)):
         prober = Prober(card, engine, PerceptionConfig(), is_sequence=is_sequence)
-        prober._engine._probe = lambda *_: Probed(drop_kl=0.0, shapley=0.0)
+        prober._engine._probe = lambda *_: Probed(drop_kl_detection=0.0, shapley_pseudo=0.0)
         found += [prober(pair)['linear_share'] for pair in pairs]
     assert single[0] == sequence[0] > 0.9
     assert single[1] < -0.9

@@ -23,7 +23,7 @@ ROAD, PERSON = 0, 1
 SIZE_HW = (96, 128)
 
 
-def mark(*boxes, labels=None, counts=None, label_map=None):
+def mark(*boxes, label_ids=None, is_measured=None, label_map=None, is_in_thermal=None):
     """Persons that fill their boxes, unless said otherwise."""
     if label_map is None:
         label_map = np.full(SIZE_HW, ROAD, np.uint8)
@@ -31,9 +31,12 @@ def mark(*boxes, labels=None, counts=None, label_map=None):
             label_map[top:bottom, left:right] = PERSON
     return MarkedObjects(
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-        labels=np.array([PERSON] * len(boxes) if labels is None else labels, np.int64),
-        counts=np.ones(len(boxes), np.bool_) if counts is None else np.array(counts, np.bool_),
+        label_ids=np.array([PERSON] * len(boxes) if label_ids is None else label_ids, np.int64),
+        is_measured=np.array(
+            [True] * len(boxes) if is_measured is None else is_measured, np.bool_
+        ),
         label_map=label_map,
+        is_in_thermal=None if is_in_thermal is None else np.array(is_in_thermal),
     )
 
 
@@ -50,7 +53,7 @@ def test_an_object_has_the_pixels_of_its_label_in_its_box_and_the_smaller_box_is
 
 def test_an_object_without_a_label_has_its_whole_box_of_whole_pixels():
     label_map = np.full(SIZE_HW, ROAD, np.uint8)
-    found = draw_objects(mark((3.6, 4.2, 6.1, 200.0), labels=[WHOLE_BOX], label_map=label_map))
+    found = draw_objects(mark((3.6, 4.2, 6.1, 200.0), label_ids=[WHOLE_BOX], label_map=label_map))
     rows, columns = np.nonzero(found == 0)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 95, 3, 6)
 
@@ -64,22 +67,47 @@ def test_each_object_that_counts_is_compared_with_its_ring():
     first = 51 / (FLOOR_SHARE * 255)
     expected = (first - ENOUGH_CONTRAST) / (first + ENOUGH_CONTRAST)
     assert contrast_advantage(rgb, thermal, objects) == pytest.approx(expected, abs=1e-5)
-    only_first = mark((20, 20, 40, 70), (80, 20, 100, 70), counts=[True, False])
+    only_first = mark((20, 20, 40, 70), (80, 20, 100, 70), is_measured=[True, False])
     assert contrast_advantage(rgb, thermal, only_first) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize('objects', [mark(), mark((20, 20, 40, 70), counts=[False])])
+@pytest.mark.parametrize('objects', [mark(), mark((20, 20, 40, 70), is_measured=[False])])
 def test_without_objects_that_count_there_is_no_advantage(objects):
     rgb, thermal = np.zeros((*SIZE_HW, 3), np.uint8), np.zeros(SIZE_HW, np.float32)
     assert math.isnan(contrast_advantage(rgb, thermal, objects))
 
 
-def test_an_object_found_outside_its_label_shows_in_neither_image():
-    label_map = np.full(SIZE_HW, ROAD, np.uint8)
-    objects = mark((20, 20, 40, 70), label_map=label_map)
+WITHOUT_PIXELS = mark((20, 20, 40, 70), label_map=np.full(SIZE_HW, ROAD, np.uint8))
+WITHOUT_RING = mark((0, 0, 128, 96))
+
+
+@pytest.mark.parametrize('objects', [WITHOUT_PIXELS, WITHOUT_RING])
+def test_what_has_no_pixels_or_no_surroundings_is_not_measured(objects):
     rgb, thermal = np.zeros((*SIZE_HW, 3), np.uint8), np.zeros(SIZE_HW, np.float32)
     thermal[20:70, 20:40] = 1.0
+    assert math.isnan(contrast_advantage(rgb, thermal, objects))
+
+
+def test_what_the_thermal_camera_cannot_see_shows_in_rgb_only():
+    """Beyond its view the border of the thermal image is repeated, whatever that looks like."""
+    rgb, thermal = np.zeros((*SIZE_HW, 3), np.uint8), np.zeros(SIZE_HW, np.float32)
+    rgb[20:70, 20:40] = 200
+    thermal[20:70, 20:40] = 1.0
+    assert contrast_advantage(rgb, thermal, mark((20, 20, 40, 70))) == 0.0
+    beyond = mark((20, 20, 40, 70), is_in_thermal=[False])
+    assert contrast_advantage(rgb, thermal, beyond) == 1.0
+
+
+def test_noise_that_was_smoothed_is_given():
+    rgb, thermal = np.zeros((*SIZE_HW, 3), np.uint8), np.zeros(SIZE_HW, np.float32)
+    rgb[20:70, 20:40] = 200
+    thermal[20:70, 20:40] = 0.5
+    objects = mark((20, 20, 40, 70))
     assert contrast_advantage(rgb, thermal, objects) == 0.0
+    ratio = 0.5 / math.hypot(FLOOR_SHARE, 0.2)
+    expected = (ENOUGH_CONTRAST - ratio) / (ENOUGH_CONTRAST + ratio)
+    found = contrast_advantage(rgb, thermal, objects, thermal_noise=0.2)
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_noise_is_found_beside_edges():
@@ -98,9 +126,10 @@ def test_the_noise_is_found_beside_edges():
         ([2.0], [0.0], 1.0),
         ([0.0], [0.0], 0.0),
         ([], [], 0.0),
+        ([math.nan, 1.0], [1.0, 1.0], math.nan),
         ([ENOUGH_CONTRAST * 9], [ENOUGH_CONTRAST], 0.0),
     ],
 )
 def test_advantage_is_the_normalised_difference_of_the_means(rgb, thermal, expected):
     found = advantage(np.array(rgb, np.float32), np.array(thermal, np.float32))
-    assert found == pytest.approx(expected, abs=1e-6)
+    assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)

@@ -55,7 +55,7 @@ def test_rgb_share_above_one_half_is_rgb_dominant():
 
 def test_a_contrast_takes_the_place_of_the_shares_where_it_was_measured():
     dominance_filter = build_filter(time_constant_s=0.0)
-    measured = dominance_filter.update(outputs(0.5), Mode.FUSED, NS_PER_S, contrast=-0.7)
+    measured = dominance_filter.update(outputs(0.5), Mode.FUSED, NS_PER_S, contrast_advantage=-0.7)
     assert (measured.mdi, measured.method) == (-0.7, 'contrast')
     assert measured.state is DominanceState.THERMAL
     nothing_found = dominance_filter.update(outputs(0.5), Mode.FUSED, 2 * NS_PER_S)
@@ -63,10 +63,24 @@ def test_a_contrast_takes_the_place_of_the_shares_where_it_was_measured():
     assert nothing_found.method == 'linear_share'
 
 
+def test_each_method_has_an_average_of_its_own():
+    dominance_filter = build_filter(time_constant_s=2.0)
+    update(dominance_filter, 0.5, 1.0)
+    first = dominance_filter.update(
+        outputs(0.5), Mode.FUSED, 2 * NS_PER_S, contrast_advantage=-0.8
+    )
+    assert first.mdi == -0.8  # not blended with the shares
+    assert update(dominance_filter, 0.5, 3.0).mdi == pytest.approx(0.5, abs=1e-6)
+    third = dominance_filter.update(outputs(0.5), Mode.FUSED, 4 * NS_PER_S, contrast_advantage=0.2)
+    assert third.mdi == pytest.approx(-0.8 + (1 - math.exp(-1.0)) * 1.0, abs=1e-6)
+
+
 def test_a_model_without_shares_has_an_index_by_contrast():
     dominance_filter = DominanceFilter(DominanceConfig(), MdiCalibration(weights=(), bias=0.0))
     without_shares = dataclasses.replace(outputs(0.0), rgb_shares=np.zeros((1, 0), np.float32))
-    measured = dominance_filter.update(without_shares, Mode.FUSED, NS_PER_S, contrast=0.4)
+    measured = dominance_filter.update(
+        without_shares, Mode.FUSED, NS_PER_S, contrast_advantage=0.4
+    )
     assert (measured.mdi, measured.method, measured.valid) == (0.4, 'contrast', True)
 
 

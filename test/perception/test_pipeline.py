@@ -145,6 +145,31 @@ def test_dominance_by_contrast_measures_what_was_found(tmp_path: Path):
     assert pipeline.run(Pair(rgb=rgb, thermal=thermal)).dominance.method == 'linear_share'
 
 
+@pytest.mark.parametrize('threshold', [0.1, 0.3])
+def test_the_method_of_the_dominance_changes_live_and_no_detection(
+    tmp_path: Path, threshold: float
+):
+    scores = (0.9, 0.25, 0.15)
+    tops = (5.0, 25.0, 45.0)
+    boxes = [
+        (0, score, (10.0, top, 30.0, top + 12.0)) for score, top in zip(scores, tops, strict=True)
+    ]
+    person = SEGMENTATION_CLASSES.index('person')
+    engine = FakeEngine(build_outputs((64, 80), boxes=boxes, class_id=person))
+    output = {'output.score_threshold': threshold, 'output.max_detections': 2}
+    pipeline = build_pipeline(tmp_path, engine, **output)
+    pair = build_pair()
+    by_shares = pipeline.run(pair)
+    pipeline.reconfigure(build_config({**output, 'dominance.method': 'contrast'}))
+    by_contrast = pipeline.run(pair)
+    methods = [result.dominance.method for result in (by_shares, by_contrast)]
+    assert methods == ['linear_share', 'contrast']
+    np.testing.assert_array_equal(by_contrast.detections.scores, by_shares.detections.scores)
+    assert len(by_shares.detections) == {0.1: 2, 0.3: 1}[threshold]
+    alone = pipeline.run(Pair(rgb=pair.rgb, thermal=None))
+    assert (alone.dominance.mdi, alone.dominance.method) == (1.0, 'single')
+
+
 def test_dominance_is_filtered_until_reset(tmp_path: Path):
     engine = FakeEngine(build_outputs((64, 80), rgb_share=0.6))
     pipeline = build_pipeline(tmp_path, engine, **{'dominance.time_constant_s': 60.0})

@@ -73,6 +73,22 @@ def test_pair_of_nothing_is_refused():
         Pair(rgb=None, thermal=None)
 
 
+@pytest.mark.parametrize(
+    ('score', 'kept'), [(0.5, [0.9, 0.5]), (0.95, []), (0.0, [0.9, 0.5, 0.1])]
+)
+def test_detections_from_a_score_on(score, kept):
+    scores = np.array([0.9, 0.5, 0.1], np.float32)
+    detections = Detections(
+        boxes_xyxy=np.arange(12, dtype=np.float32).reshape(3, 4),
+        scores=scores,
+        class_ids=np.array([3, 2, 1]),
+    )
+    found = detections.at_least(score)
+    assert found.scores.tolist() == pytest.approx(kept)
+    assert found.boxes_xyxy[:, 0].tolist() == [0.0, 4.0, 8.0][: len(kept)]
+    assert found.class_ids.tolist() == [3, 2, 1][: len(kept)]
+
+
 def test_detections_must_fit_together():
     good = {
         'boxes_xyxy': np.zeros((2, 4), np.float32),
