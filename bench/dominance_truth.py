@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 import math
 from pathlib import Path
 import sys
@@ -33,6 +34,7 @@ from bench.held_out import (
     add_arguments,
     add_held_out_arguments,
     config_from,
+    HeldOut,
     in_order,
     MIXED,
     plan_from,
@@ -77,6 +79,8 @@ TITLES = {
     'shapley_pseudo': 'Shapley, pseudo-labels',
 }
 PAIRS = 40
+# One seed says little: how hard the six drives are to rank differs more than estimators do.
+DRIVES, SEED_STEP = 4, 100_000
 SCENARIOS = ('dusk_to_night', 'day_drive', 'city_mix', 'car_park', 'crossover', 'fog')
 RATE_HZ = 2.0
 SINGLE, SEQUENCES = 'single pairs', 'sequences'
@@ -91,13 +95,18 @@ SECTION = 'dominance'
 def correlate(measured: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     """Return by estimator the rank correlation with the truth, in all and by condition.
 
-    A correlation is None where one side is constant or not a number.
+    A correlation is None where one side is constant or not a number. The bootstrap draws scenes,
+    or whole drives: pairs of one of them are alike.
     """
     truth = np.array([item.advantage for item in measured])
     columns = list(dict.fromkeys(item.column for item in measured))
-    draws = np.random.default_rng(BOOTSTRAP_SEED).integers(
-        len(measured), size=(BOOTSTRAP_DRAWS, len(measured))
-    )
+    sources = np.array([item.source for item in measured])
+    rows_of = [np.flatnonzero(sources == source) for source in dict.fromkeys(sources.tolist())]
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = [
+        np.concatenate([rows_of[source] for source in drawn])
+        for drawn in random.integers(len(rows_of), size=(BOOTSTRAP_DRAWS, len(rows_of)))
+    ]
     found: dict[str, dict[str, Any]] = {}
     for estimator in ESTIMATORS:
         values = np.array([item.indices[estimator] for item in measured])
@@ -188,12 +197,31 @@ def list_bounds(
 
 
 def build_tables(
-    correlations: Mapping[str, Mapping[str, Any]], curves: Mapping[str, Mapping[str, Any]]
+    correlations: Mapping[str, Mapping[str, Any]],
+    curves: Mapping[str, Mapping[str, Any]],
+    by_seed: Mapping[int, Mapping[str, Any]],
 ) -> str:
-    """Return the tables as Markdown; both arguments by name of the pairs."""
+    """Return the tables as Markdown.
+
+    Args:
+        correlations: As of ``correlate``, by name of the pairs.
+        curves: As of ``describe_curves``, by name of the pairs.
+        by_seed: As of ``correlate``, of the sequences by seed.
+    """
     parts = [
         part for name, found in correlations.items() for part in _correlation_tables(name, found)
     ]
+    if by_seed:
+        parts.append(f'Rank correlation with the contrast advantage, {SEQUENCES} by seed.')
+        parts.append(
+            build_table(
+                ['', *map(str, by_seed)],
+                [
+                    [TITLES[estimator], *(found[estimator]['rho'] for found in by_seed.values())]
+                    for estimator in ESTIMATORS
+                ],
+            )
+        )
     for name, by_estimator in curves.items():
         steps = [str(step) for step in range(DARK_STEPS + 1)]
         parts.append(f'Mean index as RGB darkens step by step to {DARKEST:g}, {name}.')
@@ -256,6 +284,12 @@ def build_parser() -> argparse.ArgumentParser:
         help=f'sequences, names or YAML files (default: {" ".join(SCENARIOS)})',
     )
     parser.add_argument(
+        '--drives',
+        type=number(int, at_least=1),
+        default=DRIVES,
+        help=f'of every scenario, seeds {SEED_STEP} apart (default: %(default)s)',
+    )
+    parser.add_argument(
         '--rate',
         type=number(float, at_least=0.1),
         default=RATE_HZ,
@@ -281,19 +315,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for item in measure_column(card, engine, config, folder)
     ]
     correlations = {SINGLE: correlate(single)}
+    by_seed = {}
     if args.scenarios:
-        drives = [
-            item
-            for name in args.scenarios
-            for item in measure_sequence(
-                card, engine, config, render_sequence_of(plan, name, args.rate), args.rate
-            )
-        ]
-        correlations[SEQUENCES] = correlate(drives)
+        drives = _measure_drives(card, engine, config, plan, args)
+        correlations[SEQUENCES] = correlate(list(chain.from_iterable(drives.values())))
+        by_seed = {seed: correlate(of_seed) for seed, of_seed in drives.items()}
     curves = _darken_all(card, engine, config, next(iter(folders.values())), args)
     engine.close()
     bounds = list_bounds(correlations, curves)
-    tables = build_tables(correlations, curves)
+    tables = build_tables(correlations, curves, by_seed)
     print(tables)
     facts = conditions(card=card, **plan.describe(), pairs_by_condition=args.pairs)
     if args.write_page:
@@ -305,10 +335,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = {
         'conditions': facts,
         'indices': correlations,
+        'sequences_by_seed': by_seed,
         'darkened': curves,
         **describe_bounds(bounds),
     }
     return print_bounds(bounds, write_results('dominance_truth', results, args.out))
+
+
+def _measure_drives(
+    card: ModelCard,
+    engine: Engine,
+    config: PerceptionConfig,
+    plan: HeldOut,
+    args: argparse.Namespace,
+) -> dict[int, list[Measured]]:
+    """Return the pairs of all drives by seed."""
+    plans = [replace(plan, seed=plan.seed + index * SEED_STEP) for index in range(args.drives)]
+    return {
+        seeded.seed: [
+            item
+            for name in args.scenarios
+            for item in measure_sequence(
+                card, engine, config, render_sequence_of(seeded, name, args.rate), args.rate
+            )
+        ]
+        for seeded in plans
+    }
 
 
 def _darken_all(

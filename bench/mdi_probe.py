@@ -125,11 +125,13 @@ class Measured:
 
     Attributes:
         column: Condition, or scenario.
+        source: What it shares with pairs that are no other sample: its scene, or its drive.
         advantage: True contrast advantage, -1..1, above 0 where RGB sees better.
         indices: Index by estimator.
     """
 
     column: str
+    source: str
     advantage: float
     indices: Mapping[str, float]
 
@@ -192,6 +194,7 @@ def measure_column(
     return [
         Measured(
             column=str(row['condition']),
+            source=item.name,
             advantage=float(row['contrast_advantage']),
             indices=prober(item.pair),
         )
@@ -212,7 +215,9 @@ def measure_sequence(
         if math.isnan(indices['drop_kl_detection']):
             continue  # neither camera showed anything
         name, advantage = folder.name.rpartition('-')[0], float(row['contrast_advantage'])
-        found.append(Measured(column=name, advantage=advantage, indices=indices))
+        found.append(
+            Measured(column=name, source=folder.name, advantage=advantage, indices=indices)
+        )
     return found
 
 

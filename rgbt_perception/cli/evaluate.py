@@ -139,13 +139,10 @@ def show_scales(summary: dict[str, Any], console: Any) -> None:
 
 
 def show_metrics(metrics: dict[str, Any], console: Any) -> None:
-    """Print the metrics as a table."""
-    table = _metrics_table(f'{metrics["model"]}, {metrics["pairs"]} pairs', metrics)
-    for part, values in {'all': metrics, **metrics['slices']}.items():
-        for variant in VARIANTS:
-            label = variant if part == 'all' else f'{variant}, {part} ({values["pairs"]})'
-            _add_row(table, label, values[variant], metrics)
-    console.print(table)
+    """Print the metrics as tables: of all pairs, and of each slice of them."""
+    for part, values in {'': metrics, **metrics['slices']}.items():
+        title = f'{metrics["model"]}, {values["pairs"]} pairs{part and f" by {part}"}'
+        console.print(_metrics_table(title, {variant: values[variant] for variant in VARIANTS}))
     show_miss_rates(metrics, console)
     if 'failures' in metrics:
         show_failures(metrics, console)
@@ -167,36 +164,43 @@ def show_miss_rates(metrics: dict[str, Any], console: Any) -> None:
         table.add_column(column, justify='left' if column == 'setting' else 'right')
     for setting in metrics['fused']['MR-2']:
         rates = [metrics[variant]['MR-2'][setting] for variant in VARIANTS]
-        table.add_row(setting, *('' if rate is None else f'{rate:.3f}' for rate in rates))
+        table.add_row(setting, *_cells(rates))
     console.print(table)
 
 
 def show_failures(metrics: dict[str, Any], console: Any) -> None:
-    """Print what is left when a camera fails half-way, below the mode it is compared with."""
+    """Print what is left when a camera fails half-way, right of the mode it is compared with."""
     failures = metrics['failures']
+    rows = {name: row for name, row in failures.items() if isinstance(row, dict)}
+    columns = {}
+    for variant in VARIANTS:
+        columns[variant] = rows[variant]
+        failing = [row for row in rows.values() if row.get('compared_with') == variant]
+        columns.update({row['text']: row for row in failing})
     title = f'cameras failing half-way: the last {failures["pairs"]} pairs'
-    table = _metrics_table(title, metrics)
-    for name, row in failures.items():
-        if isinstance(row, dict):
-            is_intact = 'text' not in row
-            label = name if is_intact else f'{row["text"]} ({name}, as {row["compared_with"]})'
-            _add_row(table, label, row, metrics)
-    console.print(table)
-    for row in failures.values():
-        if isinstance(row, dict) and row.get('unnoticed_pairs'):
+    console.print(_metrics_table(title, columns))
+    for row in rows.values():
+        if row.get('unnoticed_pairs'):
             print(f'{row["text"]}: noticed after {row["unnoticed_pairs"]} pairs')
 
 
-def _metrics_table(title: str, metrics: dict[str, Any]) -> Table:
+def _metrics_table(title: str, columns: dict[str, dict[str, Any]]) -> Table:
+    """Return a table with a line for each class, which stays narrow however many there are."""
     from rich.table import Table
 
     table = Table(title=title)
-    for column in ('', *(f'AP50 {name}' for name in metrics['fused']['AP50']), 'mAP', 'mIoU'):
-        table.add_column(column, justify='left' if not column else 'right')
+    table.add_column('AP50')
+    for label in columns:
+        table.add_column(label.replace('_', ' '), justify='right')
+    results = list(columns.values())
+    for name in results[0]['AP50']:
+        table.add_row(name, *_cells([row['AP50'].get(name) for row in results]))
+    table.add_section()
+    for name in ('mAP', 'mIoU'):
+        if any(name in row for row in results):
+            table.add_row(name, *_cells([row.get(name) for row in results]))
     return table
 
 
-def _add_row(table: Table, label: str, row: dict[str, Any], metrics: dict[str, Any]) -> None:
-    cells = [row['AP50'].get(name) for name in metrics['fused']['AP50']]
-    cells += [row['mAP'], row.get('mIoU')]
-    table.add_row(label, *('' if cell is None else f'{cell:.3f}' for cell in cells))
+def _cells(values: list[float | None]) -> list[str]:
+    return ['' if value is None else f'{value:.3f}' for value in values]

@@ -43,11 +43,17 @@ def card(tmp_path):
     return build_card(tmp_path / 'card')
 
 
-def measured(values, truths, columns=None):
+def measured(values, truths, columns=None, sources=None):
     columns = columns or ['day'] * len(values)
+    sources = sources or [str(index) for index in range(len(values))]
     return [
-        Measured(column=column, advantage=truth, indices=dict.fromkeys(ESTIMATORS, value))
-        for value, truth, column in zip(values, truths, columns, strict=True)
+        Measured(
+            column=column,
+            source=source,
+            advantage=truth,
+            indices=dict.fromkeys(ESTIMATORS, value),
+        )
+        for value, truth, column, source in zip(values, truths, columns, sources, strict=True)
     ]
 
 
@@ -65,6 +71,16 @@ def test_the_order_of_pairs_counts_in_all_and_within_a_condition():
     assert found['by_condition']['fog']['mean_advantage'] == pytest.approx(2.0)
     # Ranks 1 2 4 3 against 1 4 2 3: 1 - 6 * (0 + 4 + 4 + 0) / (4 * 15).
     assert found['rho'] == pytest.approx(0.2)
+
+
+def test_the_bootstrap_draws_whole_drives_as_their_pairs_are_alike():
+    values, truths = list(range(40)), [*range(20), *range(19, -1, -1)]
+    drives = ['up'] * 20 + ['down'] * 20
+    of_pairs = correlate(measured(values, truths))['linear_share']
+    of_drives = correlate(measured(values, truths, sources=drives))['linear_share']
+    assert of_drives['rho'] == of_pairs['rho']
+    # Two drives of opposite order: a draw has one of them twice, as often as both.
+    assert of_drives['standard_deviation'] > 2 * of_pairs['standard_deviation']
 
 
 def test_an_index_that_is_no_number_breaks_the_bounds():
@@ -138,7 +154,10 @@ def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dominance_truth, 'render_columns', lambda *_, **__: {'fog': folder})
     monkeypatch.setattr(mdi_probe, 'read_rows', lambda _: rows)
     drive = write_dataset(tmp_path / 'drive-0')
-    monkeypatch.setattr(dominance_truth, 'render_sequence_of', lambda *_: drive)
+    seeds = []
+    monkeypatch.setattr(
+        dominance_truth, 'render_sequence_of', lambda plan, *_: seeds.append(plan.seed) or drive
+    )
     monkeypatch.setattr(dominance_truth, 'open_engine', lambda *_: FakeEngine(trusts_rgb))
     page = tmp_path / 'page.md'
     page.write_text('<!-- begin dominance -->\n<!-- end dominance -->\n')
@@ -151,6 +170,8 @@ def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
         'fog',
         '--scenarios',
         'x',
+        '--drives',
+        '2',
         '--out',
         str(out),
     ]
@@ -158,8 +179,10 @@ def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
     found = json.loads((out / 'dominance_truth.json').read_text())
     assert found['indices']['single pairs']['linear_share']['by_condition']['fog']['pairs'] == 3
     assert (
-        found['indices']['sequences']['drop_kl_detection']['by_condition']['drive']['pairs'] == 3
+        found['indices']['sequences']['drop_kl_detection']['by_condition']['drive']['pairs'] == 6
     )
+    assert seeds == [5_000_000, 5_100_000]
+    assert list(found['sequences_by_seed']) == [str(seed) for seed in seeds]
     assert len(found['darkened']['rendered']['linear_share']['largest_rises']) == 2
     assert len(found['darkened']['KAIST']['drop_kl_detection']['mean']) == DARK_STEPS + 1
     assert 'largest rise of the mean mdi as RGB darkens, KAIST' in capsys.readouterr().out
