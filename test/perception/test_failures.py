@@ -123,6 +123,7 @@ def test_too_few_pairs_are_refused(tmp_path, num_pairs):
 
 
 def test_option_adds_a_table_and_writes_the_same_bytes_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '200')  # of the terminal, so that no heading is broken
     monkeypatch.setattr(
         PipelinePool,
         'open',
@@ -149,9 +150,9 @@ def test_option_adds_a_table_and_writes_the_same_bytes_twice(tmp_path, capsys, m
         failures = json.loads(stored[0])['failures']
         assert failures['first_failing_pair'] == failures['pairs'] == 3
         assert failures['thermal_missing']['mIoU'] is not None
-        shown = capsys.readouterr().out
-        assert 'cameras failing half-way: the last 3 pairs' in ' '.join(shown.split())
-        assert 'RGB turns black' in ' '.join(shown.split())
+        shown = ' '.join(capsys.readouterr().out.split())
+        assert 'cameras failing half-way: the last 3 pairs' in shown
+        assert 'thermal stops ┃ thermal only ┃ RGB turns black' in shown  # beside what they become
 
 
 def test_thermal_frames_of_the_failures_keep_their_type(tmp_path, engine):
