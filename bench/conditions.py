@@ -72,7 +72,8 @@ ROWS = {
 }
 SHIFT_PX = 8.0
 SHIFTS_XY = ((SHIFT_PX, 0.0), (0.0, SHIFT_PX), (-SHIFT_PX, 0.0), (0.0, -SHIFT_PX))
-# AP50 of person and car, mIoU over COARSE_CLASSES; fused, mixed: after CPU hours, a GPU hour.
+# AP50 of person and car, mIoU; fused, mixed: after CPU hours, a GPU hour. The figure of mIoU comes
+# from a world of eight classes: it is asked for over all of today's, and over COARSE_CLASSES.
 PROMISED = {
     'cpu': {'person': 0.68, 'car': 0.60, 'mIoU': 0.66},
     'gpu': {'person': 0.75, 'car': 0.68, 'mIoU': 0.70},
@@ -182,14 +183,21 @@ def list_bounds(by_column: Mapping[str, Metrics], budget: str) -> list[Bound]:
     bounds = []
     if MIXED in by_column:
         fused = by_column[MIXED]['fused']
-        found = {**fused['AP50'], 'mIoU': mean_iou(by_column[MIXED][COARSE])}
+        promised = PROMISED[budget]
         bounds += [
             Bound(
-                name='mIoU over eight classes' if name == 'mIoU' else f'AP50 {name}',
-                value=found.get(name, math.nan),
-                at_least=least,
+                name=f'AP50 {name}',
+                value=fused['AP50'].get(name, math.nan),
+                at_least=promised[name],
             )
-            for name, least in PROMISED[budget].items()
+            for name in ('person', 'car')
+        ]
+        bounds += [
+            Bound(name=name, value=mean_iou(metrics), at_least=promised['mIoU'])
+            for name, metrics in (
+                ('mIoU', fused),
+                ('mIoU over eight classes', by_column[MIXED][COARSE]),
+            )
         ]
     for column, metrics in by_column.items():
         for name, measure in (('mean AP50', mean_ap50), ('mIoU', mean_iou)):

@@ -71,7 +71,9 @@ from rgbt_perception.types import Pair
 
 Curves = NDArray[np.float64]
 
-LEAST = {'linear_share': 0.7, 'contrast': 0.8}  # asked for of tiers 0 and 1
+# Asked for of tier 0, the shares, and of tier 1, the divergence; and of the contrast, which the
+# node can publish instead of tier 1, as much.
+LEAST = {'linear_share': 0.7, 'contrast': 0.8, 'drop_kl_detection': 0.8}
 TITLES = {
     'linear_share': 'published mdi by shares',
     'contrast': 'published mdi by contrast',

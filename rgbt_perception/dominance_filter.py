@@ -48,10 +48,9 @@ class DominanceFilter:
 
     Fused pairs enter the average with weight ``1 - exp(-dt / time_constant_s)``. Shares and
     contrasts are on different scales: each has an average of its own, and that of the method of
-    this pair is published. The state turns
-    to a camera beyond ``threshold`` plus half the ``hysteresis`` and back below ``threshold``
-    minus that half. With one camera the index is +1 or -1 and the average starts anew afterwards,
-    as it does when stamps run backwards.
+    this pair is published. The state turns to a camera beyond ``threshold`` plus half the
+    ``hysteresis`` and back below ``threshold`` minus that half. With one camera the index is +1 or
+    -1 and the average starts anew afterwards, as it does when stamps run backwards.
 
     Attributes:
         config: Settings; may be replaced between two updates.

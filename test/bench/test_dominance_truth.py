@@ -143,9 +143,9 @@ def test_a_rise_breaks_the_bound_of_the_mean_and_of_one_pair():
         pytest.approx(0.3),
     ]
     bounds = list_bounds({'some': correlate(measured([1, 2, 3], [1, 2, 3]))}, found)
-    assert [bound.is_kept for bound in bounds] == [True, True, False, False]
-    assert bounds[2].value == pytest.approx(0.1)
-    assert bounds[3].value == pytest.approx(0.3)
+    assert [bound.is_kept for bound in bounds] == [True, True, True, False, False]
+    assert bounds[3].value == pytest.approx(0.1)
+    assert bounds[4].value == pytest.approx(0.3)
 
 
 def test_results_are_printed_and_written(card, tmp_path, monkeypatch, capsys):
