@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn, Tensor
@@ -14,6 +15,7 @@ from rgbt_models.encoder import SiameseEncoder
 from rgbt_models.errors import CardError
 from rgbt_models.heads import DetectionHead, SegmentationHead
 from rgbt_models.neck import FusionPyramid
+from rgbt_models.token_merging import set_keep_tokens
 from rgbt_models.vit import SiameseViT, SimpleFusionPyramid, ViTEncoder
 from rgbt_models.weights import load_weights
 
@@ -151,7 +153,11 @@ ARCHITECTURES: dict[str, Callable[..., RGBTModel]] = {'tiny': tiny, 'small': sma
 
 
 def create_model(
-    architecture: str, *, num_detection_classes: int, num_segmentation_classes: int
+    architecture: str,
+    *,
+    num_detection_classes: int,
+    num_segmentation_classes: int,
+    keep_tokens: float = 1.0,
 ) -> RGBTModel:
     """Build a model with random weights.
 
@@ -160,33 +166,42 @@ def create_model(
             any plain ViT of timm.
         num_detection_classes: Classes of the detection head.
         num_segmentation_classes: Classes of the segmentation head.
+        keep_tokens: Share of the encoder's tokens that each merge leaves, 0.5 to 1; see
+            ``token_merging``.
 
     Raises:
         CardError: If the architecture is unknown.
-        EncoderError: If timm has no such model, or it is no plain ViT.
+        EncoderError: If timm has no such model, it is no plain ViT, or its tokens cannot be
+            merged so.
     """
+    build: Callable[..., RGBTModel]
     if architecture.startswith(ENCODER_PREFIX):
-        return vit_model(
-            architecture.removeprefix(ENCODER_PREFIX).strip(),
-            num_detection_classes=num_detection_classes,
-            num_segmentation_classes=num_segmentation_classes,
-        )
-    if architecture not in ARCHITECTURES:
+        build = partial(vit_model, architecture.removeprefix(ENCODER_PREFIX).strip())
+    elif architecture in ARCHITECTURES:
+        build = ARCHITECTURES[architecture]
+    else:
         raise CardError(
             f"unknown architecture '{architecture}'; expected one of {', '.join(ARCHITECTURES)} "
             f"or '{ENCODER_PREFIX} <name of a timm ViT>'; correct the card or update the package"
         )
-    return ARCHITECTURES[architecture](
+    model = build(
         num_detection_classes=num_detection_classes,
         num_segmentation_classes=num_segmentation_classes,
     )
+    set_keep_tokens(model.encoder, keep_tokens)
+    return model
 
 
-def load_model(card: ModelCard) -> RGBTModel:
+def load_model(card: ModelCard, *, keep_tokens: float = 1.0) -> RGBTModel:
     """Build the model of a card with its weights, in evaluation mode.
+
+    Args:
+        card: Of the model.
+        keep_tokens: As of ``create_model``.
 
     Raises:
         CardError: If the architecture is unknown or a published one.
+        EncoderError: If its tokens cannot be merged so.
         WeightsError: If the weights are missing, altered or do not fit.
     """
     if card.is_published:
@@ -199,6 +214,7 @@ def load_model(card: ModelCard) -> RGBTModel:
         card.architecture,
         num_detection_classes=len(card.detection_classes),
         num_segmentation_classes=len(card.segmentation_classes),
+        keep_tokens=keep_tokens,
     )
     load_weights(model, card.weights_path, expected_sha256=card.weights_sha256)
     return model.eval()

@@ -30,6 +30,9 @@ from rgbt_models.train.pool import render_sample, Sample, SamplePool
 from rgbt_models.train.sensing import sense_rgb, sense_thermal
 from rgbt_models.train.tasks import find_task
 
+# Seeds of scenes: pools of pairs from 0 and 1 million, calibration of the dominance index from 2
+# million, calibration and gate of exported graphs from 3 and 4 million (rgbt_perception.
+# export_pairs), benches from 5 million. None of them may meet.
 CALIBRATION_SEED = 2_000_000
 COALITIONS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 DEGRADATIONS = ('none', 'none', 'rgb', 'thermal')

@@ -9,14 +9,16 @@ reads these from the card and never guesses. Needs neither torch nor an engine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from rgbt_models.errors import CardError, WeightsError
+from rgbt_models.graph_variant import Graph, GraphVariant
 from rgbt_models.normalise import ThermalNormaliser
 
 CARD_FORMAT = 1
@@ -94,6 +96,8 @@ class ModelCard:
         synthetic_only: True when no real image was used in training.
         training: What was run: settings, steps, samples, seconds, parity, calibration.
         metrics: Measured metrics with their conditions.
+        variants: Further graphs, at most one for each target and precision; left out of the JSON
+            when there are none.
         folder: Where the card was loaded from; not part of the JSON.
     """
 
@@ -117,14 +121,16 @@ class ModelCard:
     synthetic_only: bool
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    variants: tuple[GraphVariant, ...] = ()
     folder: Path = Path()
 
     def __post_init__(self) -> None:
-        """Check that the input size, the normalisation and the classes can be used.
+        """Check that the input size, the normalisation, classes and variants can be used.
 
         Raises:
             CardError: If an input side is not a positive multiple of ``size_multiple``, a mean or
-                standard deviation cannot be applied, or class names repeat.
+                standard deviation cannot be applied, class names repeat, or two variants are for
+                the same target and precision.
         """
         if self.size_multiple <= 0:
             raise CardError(
@@ -152,6 +158,12 @@ class ModelCard:
                 f'classes {kinds[1]}; expected one or more names in one of them, each once; '
                 f'correct the classes in {CARD_FILE}'
             )
+        keys = [(variant.target, variant.precision) for variant in self.variants]
+        if len(set(keys)) != len(keys):
+            raise CardError(
+                f"card '{self.name}' has variants for {keys}; expected at most one for each "
+                f'target and precision; remove the others from {CARD_FILE}'
+            )
 
     @property
     def weights_path(self) -> Path:
@@ -168,6 +180,30 @@ class ModelCard:
         """Whether this is a view of another format: converted weights of other authors."""
         return self.architecture in PUBLISHED_ARCHITECTURES
 
+    def find_graph(self, target: str, precision: str) -> Graph | None:
+        """Return the graph for a runtime in a precision, None when the card has none.
+
+        Args:
+            target: 'onnx', 'openvino' or 'tensorrt'.
+            precision: 'fp32', 'fp16' or 'int8'. ``model.onnx`` is the fp32 graph of every target
+                that has no fp32 variant of its own; the other precisions are never stood in for.
+        """
+        for variant in self.variants:
+            if (variant.target, variant.precision) == (target, precision):
+                return Graph(
+                    path=self.folder / variant.file, sha256=variant.sha256, precision=precision
+                )
+        if precision == 'fp32' and self.graph_sha256:
+            return Graph(path=self.graph_path, sha256=self.graph_sha256, precision=precision)
+        return None
+
+    def with_variant(self, variant: GraphVariant) -> ModelCard:
+        """Return the card with a variant, instead of the one for the same target and precision."""
+        key = (variant.target, variant.precision)
+        others = [item for item in self.variants if (item.target, item.precision) != key]
+        ordered = sorted([*others, variant], key=lambda item: (item.target, item.precision))
+        return replace(self, variants=tuple(ordered))
+
     def to_json(self) -> str:
         """Return the card as JSON text, keys in field order, ending with a newline.
 
@@ -181,6 +217,8 @@ class ModelCard:
             )
         values = {'format': CARD_FORMAT, **asdict(self)}
         del values['folder']
+        if not self.variants:  # as older versions read it
+            del values['variants']
         return json.dumps(values, indent=2, ensure_ascii=False) + '\n'
 
 
@@ -208,6 +246,17 @@ def load_card(name_or_path: str | Path) -> ModelCard:
             f'folder with {CARD_FILE}; check the model name, or write a path with a /: ./{text}'
         )
     return _parse_card(path)
+
+
+def save_card(card: ModelCard) -> None:
+    """Write a card into its folder; who reads it meanwhile finds the old or the new one.
+
+    Raises:
+        CardError: If this is the view of a published card, which has a format of its own.
+    """
+    draft = card.folder / f'.{CARD_FILE}.{os.getpid()}'
+    draft.write_text(card.to_json(), encoding='utf-8')
+    draft.replace(card.folder / CARD_FILE)
 
 
 def list_cards() -> list[str]:
@@ -264,7 +313,8 @@ def _parse_card(path: Path) -> ModelCard:
             f'export the model again or install the matching version'
         )
     names = {item.name for item in fields(ModelCard)} - {'folder'}
-    unknown, missing = sorted(set(values) - names), sorted(names - set(values))
+    unknown = sorted(set(values) - names)
+    missing = sorted(names - set(values) - {'variants'})
     if unknown or missing:
         raise CardError(
             f"card '{path}' has unknown keys {unknown} and lacks {missing}; expected exactly the "
@@ -297,6 +347,7 @@ def _build_card(values: dict[str, Any], folder: Path) -> ModelCard:
             'mdi_calibration': MdiCalibration(
                 weights=tuple(calibration['weights']), bias=calibration['bias']
             ),
+            'variants': tuple(GraphVariant(**item) for item in values.get('variants', ())),
             'folder': folder,
         }
     )

@@ -13,6 +13,8 @@ from timm.models.vision_transformer import Block
 import torch
 from torch import nn, Tensor
 
+from rgbt_models.token_merging import TokenMerging
+
 STEM_CHANNELS = (32, 64, 128)
 POSITION_BASE = 100.0
 # Training shifts the position grid by up to this many tokens, so that inputs larger than the
@@ -77,12 +79,21 @@ def sincos_positions(height: int, width: int, dim: int, *, shift_yx: Tensor) -> 
 
 
 class SiameseEncoder(nn.Module):
-    """Stem per modality, transformer blocks shared by both."""
+    """Stem per modality, transformer blocks shared by both.
+
+    Attributes:
+        keep_tokens: Share of the tokens that each merge leaves, 1 = none is merged; set it with
+            ``token_merging.set_keep_tokens``.
+        use_stacked_batch: Run the blocks on both modalities as one batch of 2b (faster on a GPU)
+            or as two passes (faster on a CPU, less memory); the values are the same.
+    """
 
     def __init__(self, *, dim: int, depth: int, num_heads: int) -> None:
         """Build the encoder with random weights."""
         super().__init__()
         self.dim = dim
+        self.keep_tokens = 1.0
+        self.use_stacked_batch = False
         self.channels = (STEM_CHANNELS[1], STEM_CHANNELS[2], dim)
         self.rgb_stem = ConvStem(dim=dim)
         self.thermal_stem = ConvStem(dim=dim)
@@ -104,16 +115,35 @@ class SiameseEncoder(nn.Module):
         shift = torch.zeros(2, device=rgb.device)
         if self.training:
             shift = torch.rand(2, device=rgb.device) * MAX_POSITION_SHIFT
-        rgb_levels = self._encode(self.rgb_stem(rgb), self.rgb_embedding, shift)
-        thermal_levels = self._encode(self.thermal_stem(thermal), self.thermal_embedding, shift)
+        rgb_stem, thermal_stem = self.rgb_stem(rgb), self.thermal_stem(thermal)
+        rgb_tokens = _tokens(rgb_stem[-1], self.rgb_embedding, shift)
+        thermal_tokens = _tokens(thermal_stem[-1], self.thermal_embedding, shift)
+        if self.use_stacked_batch:
+            stacked = self._run_blocks(torch.cat([rgb_tokens, thermal_tokens]))  # (2 * b, n, d)
+            b = rgb.shape[0]
+            rgb_tokens, thermal_tokens = stacked[:b], stacked[b:]
+        else:
+            rgb_tokens = self._run_blocks(rgb_tokens)
+            thermal_tokens = self._run_blocks(thermal_tokens)
+        rgb_levels = (*rgb_stem[:-1], _map(rgb_tokens, rgb_stem[-1]))
+        thermal_levels = (*thermal_stem[:-1], _map(thermal_tokens, thermal_stem[-1]))
         return list(zip(rgb_levels, thermal_levels, strict=True))
 
-    def _encode(
-        self, stem: tuple[Tensor, Tensor, Tensor], embedding: Tensor, shift_yx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        quarter, eighth, patches = stem
-        b, d, h, w = patches.shape
-        tokens = patches.flatten(2).transpose(1, 2)  # (b, n, d)
-        positions = sincos_positions(h, w, d, shift_yx=shift_yx)
-        tokens = self.norm(self.blocks(tokens + positions.to(tokens.dtype) + embedding))
-        return quarter, eighth, tokens.transpose(1, 2).reshape(b, d, h, w)
+    def _run_blocks(self, tokens: Tensor) -> Tensor:
+        merging = TokenMerging(keep_tokens=self.keep_tokens, depth=len(self.blocks))
+        for index, block in enumerate(self.blocks):
+            tokens = merging.merge_after(index, block(tokens))
+        normed: Tensor = self.norm(merging.unmerge(tokens))
+        return normed
+
+
+def _tokens(patches: Tensor, embedding: Tensor, shift_yx: Tensor) -> Tensor:
+    """Return the tokens (b, n, d) of a map (b, d, h, w), positions and embedding added."""
+    _, d, h, w = patches.shape
+    positions = sincos_positions(h, w, d, shift_yx=shift_yx).to(patches.dtype)
+    return patches.flatten(2).transpose(1, 2) + positions + embedding
+
+
+def _map(tokens: Tensor, patches: Tensor) -> Tensor:
+    """Return tokens (b, n, d) as a map (b, d, h, w) of the size of ``patches``."""
+    return tokens.transpose(1, 2).reshape(patches.shape)

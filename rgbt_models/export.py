@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 import tempfile
+from typing import Any
 import warnings
 
 import numpy as np
@@ -15,22 +16,24 @@ import torch
 from rgbt_models.build import RGBTModel
 from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
 from rgbt_models.errors import ExportError
+from rgbt_models.export_targets import OPSET
 from rgbt_models.onnx_runtime import import_onnxruntime
 
-OPSET = 18
 MAX_RELATIVE_ERROR = 1e-4
 _LOGGER = logging.getLogger(__name__)
 _TRACE_HW = (256, 320)
+SIDE_STEP_PX = 16  # sides are multiples of it, as every card asks (``size_multiple``)
 # (batch, height, width) of the parity check: none is the size traced, so a baked-in size shows.
 _PARITY_SHAPES = ((1, 288, 384), (2, 192, 288), (1, 384, 512))
 
 
-def export_graph(model: RGBTModel, path: Path) -> float:
+def export_graph(model: RGBTModel, path: Path, *, opset: int = OPSET) -> float:
     """Write the model as an ONNX graph with free batch, height and width.
 
     Args:
         model: In evaluation mode, on the CPU.
         path: The file to write; written only when the parity check passes.
+        opset: Version of the ONNX operator set.
 
     Returns:
         The largest relative error against torch over all outputs and test sizes.
@@ -40,7 +43,7 @@ def export_graph(model: RGBTModel, path: Path) -> float:
     """
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / path.name
-        _trace(model, draft)
+        _trace(model, draft, opset)
         error = largest_relative_error(model, draft)
         if not error <= MAX_RELATIVE_ERROR:
             raise ExportError(
@@ -86,14 +89,14 @@ def relative_error(actual: NDArray[np.float32], expected: NDArray[np.float32]) -
     return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12))
 
 
-def _trace(model: RGBTModel, path: Path) -> None:
+def _trace(model: RGBTModel, path: Path, opset: int = OPSET) -> None:
     height, width = _TRACE_HW
     # A batch of 2 keeps the exporter from treating the batch axis as constant. Two tensors, for
     # one tensor passed twice makes the exporter read both images from the first input.
     rgb, thermal = torch.zeros(2, 3, height, width), torch.ones(2, 3, height, width)
     batch = torch.export.Dim.DYNAMIC
-    side = torch.export.Dim.DYNAMIC
-    shapes = ({0: batch, 2: side, 3: side}, {0: batch, 2: side, 3: side}, {0: batch})
+    image = {0: batch, **dict(zip((2, 3), _dynamic_sides(model), strict=True))}
+    shapes = (image, image, {0: batch})
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the exporter warns about its own internals
         torch.onnx.export(
@@ -103,8 +106,20 @@ def _trace(model: RGBTModel, path: Path) -> None:
             input_names=list(INPUT_NAMES),
             output_names=list(OUTPUT_NAMES),
             dynamic_shapes=shapes,
-            opset_version=OPSET,
+            opset_version=opset,
             external_data=False,
             dynamo=True,
             verbose=False,
         )
+
+
+def _dynamic_sides(model: RGBTModel) -> tuple[Any, Any]:
+    """Return how the exporter is told that height and width are free.
+
+    Numbers of merged tokens are whole parts of products; unless it knows that sides are multiples
+    of a patch, the exporter takes many minutes to prove what it needs about them.
+    """
+    if getattr(model.encoder, 'keep_tokens', 1.0) == 1.0:
+        return torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
+    rows, columns = (torch.export.Dim(name, min=2, max=256) for name in ('rows', 'columns'))
+    return SIDE_STEP_PX * rows, SIDE_STEP_PX * columns

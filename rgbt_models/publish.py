@@ -12,12 +12,12 @@ import torch
 from rgbt_models.build import create_model, RGBTModel
 from rgbt_models.calibrate import calibrate_mdi
 from rgbt_models.card import (
-    CARD_FILE,
     GRAPH_FILE,
     hash_file,
     load_card,
     MdiCalibration,
     ModelCard,
+    save_card,
     WEIGHTS_FILE,
 )
 from rgbt_models.errors import DatasetError
@@ -103,7 +103,7 @@ def publish_run(
         _describe(config, fit.calibration, training, card_dir=card_dir, version=version),
         licence=licence or (UNKNOWN_LICENCE if _real_data(run) else LICENCE),
     )
-    (card_dir / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
+    save_card(card)
     return card
 
 
@@ -111,7 +111,7 @@ def record_metrics(card_dir: Path, name: str, metrics: dict[str, Any]) -> ModelC
     """Write measured metrics into a card under a name that says on what they were measured."""
     card = load_card(card_dir)
     updated = replace(card, metrics={**card.metrics, name: metrics})
-    (card_dir / CARD_FILE).write_text(updated.to_json(), encoding='utf-8')
+    save_card(updated)
     return updated
 
 

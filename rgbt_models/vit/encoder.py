@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgbt_models.errors import EncoderError
+from rgbt_models.token_merging import TokenMerging
 from rgbt_models.vit.positions import resize_positions
 from rgbt_models.vit.siamese import check_taps, SiameseViT
 
@@ -67,6 +68,7 @@ class ViTEncoder(SiameseViT):
         )
         self.vit: Any = vit  # a module of timm; its attributes differ by family
         self.use_final_norm = use_final_norm
+        self.keep_tokens = 1.0  # see token_merging.set_keep_tokens
         self.num_prefix_tokens = int(vit.num_prefix_tokens)
         if drop_path > 0.0:
             self.set_drop_path(drop_path)
@@ -155,6 +157,11 @@ class ViTEncoder(SiameseViT):
             self.vit.rope.get_embed(shape=list(grid_hw)) if self.has_rotary_positions else None
         )
         per_block = getattr(self.vit, 'rope_mixed', False)
+        merging = TokenMerging(
+            keep_tokens=self.keep_tokens,
+            depth=len(self.vit.blocks),
+            num_prefix_tokens=self.num_prefix_tokens,
+        )
         taps = []
         for index, block in enumerate(self.vit.blocks[: self.taps[-1] + 1]):
             step = block
@@ -162,7 +169,9 @@ class ViTEncoder(SiameseViT):
                 step = partial(block, rope=rotary[index] if per_block else rotary)
             tokens = self.run_block(step, tokens)
             if index in self.taps:
-                taps.append(self.vit.norm(tokens) if self.use_final_norm else tokens)
+                tap = merging.unmerge(tokens)
+                taps.append(self.vit.norm(tap) if self.use_final_norm else tap)
+            tokens = merging.merge_after(index, tokens)
         return taps
 
     @property

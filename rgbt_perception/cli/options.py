@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+import math
 from pathlib import Path
+import re
 from typing import Protocol, TYPE_CHECKING
 
 from rgbt_perception.errors import ConfigError
@@ -39,9 +42,12 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         '--model', metavar='NAME|DIR', help='model card: a shipped name or a folder (model.card)'
     )
     group.add_argument(
-        '--backend', choices=('auto', 'onnx', 'torch'), help='what runs the network'
+        '--backend', metavar='NAME', help='what runs the network (engine.backend); see rgbt doctor'
     )
     group.add_argument('--device', metavar='DEVICE', help="where it runs: 'cpu' or 'cuda:0'")
+    group.add_argument(
+        '--precision', metavar='KIND', help='what it computes in, e.g. bf16 (engine.precision)'
+    )
 
 
 def load_pipeline_config(args: argparse.Namespace) -> PerceptionConfig:
@@ -55,7 +61,7 @@ def load_pipeline_config(args: argparse.Namespace) -> PerceptionConfig:
     config = load_config(args.params_file) if args.params_file else PerceptionConfig()
     if args.model:
         config = replace(config, model=replace(config.model, card=args.model))
-    engine = {'backend': args.backend, 'device': args.device}
+    engine = {name: getattr(args, name) for name in ('backend', 'device', 'precision')}
     return replace(config, engine=replace(config.engine, **{k: v for k, v in engine.items() if v}))
 
 
@@ -132,3 +138,38 @@ def count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f'{text} is below 0')
     return value
+
+
+def number(kind: type[int] | type[float], *, at_least: float) -> Callable[[str], float]:
+    """Return an argparse type: a number of that kind that is not smaller than a bound.
+
+    Args:
+        kind: int or float.
+        at_least: Smallest accepted value, inclusive.
+    """
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            expected = 'a whole number' if kind is int else 'a number'
+            raise argparse.ArgumentTypeError(f"'{text}' is not {expected}; correct it") from error
+        if not value >= at_least or math.isinf(value):
+            raise argparse.ArgumentTypeError(
+                f'{text} is out of range, expected {at_least:g} or more; correct it'
+            )
+        return value
+
+    return parse
+
+
+def parse_size_hw(text: str) -> tuple[int, int]:
+    """Parse HEIGHTxWIDTH, px.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is something else.
+    """
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH; write e.g. 96x128")
+    return int(match[1]), int(match[2])

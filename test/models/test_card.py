@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import asdict, FrozenInstanceError, replace
 import hashlib
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 
 from rgbt_models.card import hash_file, list_cards, load_card, verify_file
 from rgbt_models.errors import CardError, WeightsError
+from rgbt_models.graph_variant import Graph, GraphVariant
 
 
 def write_card(folder, **changes):
@@ -36,6 +37,81 @@ def test_the_json_keeps_the_field_order_and_names_no_folder():
     assert 'secret' not in text
     assert 'grüne' in text
     assert text.endswith('}\n')
+
+
+def graph_variant(**changes):
+    values = {
+        'file': 'model.int8.openvino.onnx',
+        'sha256': 'a' * 64,
+        'precision': 'int8',
+        'target': 'openvino',
+        'opset': 18,
+        'is_stacked': False,
+        'keep_tokens': 0.75,
+        'gate': {'map50_drop': 0.002},
+    }
+    return GraphVariant(**{**values, **changes})
+
+
+def test_a_card_with_variants_comes_back_as_it_was_written(tmp_path):
+    card = make_card(variants=(graph_variant(), graph_variant(target='onnx', is_stacked=True)))
+    (tmp_path / 'card.json').write_text(card.to_json(), encoding='utf-8')
+    assert load_card(tmp_path) == replace(card, folder=tmp_path.resolve())
+
+
+def test_a_card_without_variants_has_no_such_key():
+    assert 'variants' not in json.loads(make_card().to_json())
+
+
+def test_the_shipped_cards_are_written_as_they_are():
+    for name in list_cards():
+        card = load_card(name)
+        assert card.to_json() == (card.folder / 'card.json').read_text(encoding='utf-8')
+
+
+def test_a_variant_is_found_by_target_and_precision():
+    own = graph_variant(target='onnx', precision='fp32', file='model.fp32.onnx.onnx')
+    card = make_card(folder=Path('made'), variants=(graph_variant(), own))
+    expected = Graph(path=Path('made/model.int8.openvino.onnx'), sha256='a' * 64, precision='int8')
+    assert card.find_graph('openvino', 'int8') == expected
+    assert card.find_graph('onnx', 'int8') is None  # never one of another target
+    assert card.find_graph('onnx', 'fp32').path.name == 'model.fp32.onnx.onnx'
+    plain = Graph(path=Path('made/model.onnx'), sha256='f' * 64, precision='fp32')
+    assert card.find_graph('openvino', 'fp32') == plain
+    assert make_card(graph_sha256='').find_graph('openvino', 'fp32') is None
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'file': '../model.onnx'}, 'expected the name of an ONNX file in the card folder'),
+        ({'file': 'model.plan'}, 'expected the name of an ONNX file in the card folder'),
+        ({'precision': 'int4'}, "precision 'int4' and target 'openvino'; expected one of fp32"),
+        ({'target': 'torch'}, "target 'torch'; expected .* one of onnx, openvino, tensorrt"),
+        ({'keep_tokens': 0.0}, 'expected a share above 0, at most 1'),
+        ({'keep_tokens': float('nan')}, 'expected a share above 0, at most 1'),
+        ({'keep_tokens': 'all'}, 'malformed'),
+        ({'gates': {}}, 'malformed'),
+    ],
+)
+def test_a_variant_that_cannot_be_used_is_refused(tmp_path, changes, said):
+    variants = [{**asdict(graph_variant()), **changes}]
+    with pytest.raises(CardError, match=said) as error:
+        load_card(write_card(tmp_path, variants=variants))
+    assert str(tmp_path.resolve()) in str(error.value)
+
+
+def test_a_variant_takes_the_place_of_its_like_and_the_order_is_fixed():
+    card = make_card(variants=(graph_variant(), graph_variant(target='onnx')))
+    card = card.with_variant(graph_variant(target='onnx', precision='fp16'))
+    card = card.with_variant(graph_variant(opset=17))
+    found = [(item.target, item.precision, item.opset) for item in card.variants]
+    assert found == [('onnx', 'fp16', 18), ('onnx', 'int8', 18), ('openvino', 'int8', 17)]
+
+
+def test_two_variants_for_the_same_target_and_precision_are_refused():
+    with pytest.raises(CardError, match='expected at most one for each target and precision'):
+        make_card(variants=(graph_variant(), graph_variant(file='other.onnx')))
 
 
 def test_a_card_cannot_be_changed():

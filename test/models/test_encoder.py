@@ -110,3 +110,16 @@ def test_stem_strides_follow_the_axes():
     stem = ConvStem(dim=20).eval()
     shapes = [tuple(level.shape) for level in stem(torch.zeros(1, 3, 32, 96))]
     assert shapes == [(1, 64, 8, 24), (1, 128, 4, 12), (1, 20, 2, 6)]
+
+
+@pytest.mark.parametrize('keep_tokens', [1.0, 0.75])
+def test_one_stacked_batch_equals_two_passes(encoder, keep_tokens, monkeypatch):
+    rgb, thermal = images(48, 64), images(48, 64, seed=1)
+    monkeypatch.setattr(encoder, 'keep_tokens', keep_tokens)
+    with torch.no_grad():
+        apart = encoder(rgb, thermal)
+        monkeypatch.setattr(encoder, 'use_stacked_batch', True)
+        stacked = encoder(rgb, thermal)
+    for pair, other in zip(apart, stacked, strict=True):
+        for features, same in zip(pair, other, strict=True):
+            torch.testing.assert_close(features, same, atol=1e-5, rtol=1e-5)
