@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans of TensorRT: found in the cache of engines, else built; loaded for the runner.
+
+Checked against NVIDIA's bindings 8.6, 10.3, 10.16 and 11.4 and run over stand-ins made from them,
+never executed with TensorRT itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TYPE_CHECKING
+
+from rgbt_models.card import ModelCard
+from rgbt_perception.config import EngineConfig
+from rgbt_perception.engine.base import parse_device
+from rgbt_perception.engine.cache import EngineCache
+from rgbt_perception.engine.cache_folder import find_cache_folder
+from rgbt_perception.engine.cache_key import CacheKey
+from rgbt_perception.engine.cuda_runtime import CudaDevice
+from rgbt_perception.engine.precision import choose_graph, choose_precision
+from rgbt_perception.engine.tensorrt_build import (
+    build_plan,
+    create_log,
+    create_or_fail,
+    PlanOptions,
+    WORKSPACE_BYTES,
+)
+from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError, RGBTError
+
+if TYPE_CHECKING:
+    import tensorrt
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class PlanLoader:
+    """Loads the plans of one card on one GPU, one plan for each size of the network input.
+
+    Attributes:
+        graph: The ONNX file the plans are built from.
+        log: The ``ILogger`` of everything that is loaded.
+    """
+
+    def __init__(
+        self, trt: ModuleType, card: ModelCard, config: EngineConfig, device: CudaDevice
+    ) -> None:
+        """Choose the graph; nothing of TensorRT is started.
+
+        Raises:
+            ConfigError: If the card has no graph for the precision of the settings.
+        """
+        self._trt, self._card, self._config, self._device = trt, card, config, device
+        self.graph = choose_graph(card, 'tensorrt', choose_precision(card, config, 'tensorrt'))
+        self.log: Any = None
+        self._cache = EngineCache(find_cache_folder(config.cache_dir))
+        self._runtime: tensorrt.Runtime | None = None
+
+    def is_built(self, input_hw: tuple[int, int]) -> bool:
+        """Whether the plan for a size of the network input is in the cache."""
+        return self._cache.find(self._key(self._options(input_hw))) is not None
+
+    def load(self, input_hw: tuple[int, int]) -> tensorrt.ICudaEngine:
+        """Return the network for a size of its input, built first if it must be.
+
+        Raises:
+            WeightsError: If the graph is missing or not the card's.
+            EngineError: If TensorRT cannot build the plan, or refuses it.
+        """
+        options = self._options(input_hw)
+        key = self._key(options)
+        engine = self._deserialise(self._fetch(key, options))
+        if engine is None:
+            _LOGGER.warning('TensorRT refuses its plan (%s), it is built again', self._problem())
+            self._cache.discard(key)
+            engine = self._deserialise(self._fetch(key, options))
+        if engine is None:
+            raise EngineError(
+                f"TensorRT {self._trt.__version__} cannot load the plan of '{self.graph.path}' "
+                f'({self._problem()}), expected one that was built here to load here; free GPU '
+                f'memory, or set engine.backend to another one'
+            )
+        return engine
+
+    def close(self) -> None:
+        """Release the runtime, after everything that was loaded."""
+        self._runtime = None
+
+    def _options(self, input_hw: tuple[int, int]) -> PlanOptions:
+        return PlanOptions(
+            graph=self.graph,
+            input_hw=input_hw,
+            is_version_compatible=self._config.version_compatible,
+        )
+
+    def _key(self, options: PlanOptions) -> CacheKey:
+        height, width = options.input_hw
+        compatible = ', version compatible' if options.is_version_compatible else ''
+        return CacheKey(
+            model=f'{self._card.name} {self._card.version}',
+            graph_sha256=self.graph.sha256,
+            weights_sha256=self._card.weights_sha256,
+            backend='tensorrt',
+            backend_version=self._trt.__version__,
+            device=self._device.identity,
+            precision=self.graph.precision,
+            shapes=f'1x{height}x{width}',
+            options=f'workspace {WORKSPACE_BYTES >> 20} MiB{compatible}',
+        )
+
+    def _fetch(self, key: CacheKey, options: PlanOptions) -> Path:
+        def build(path: Path) -> None:
+            _LOGGER.info(
+                "building the TensorRT plan of model '%s' for %s px, which takes minutes",
+                key.model,
+                key.shapes,
+            )
+            build_plan(self._trt, options, path)
+
+        return self._cache.fetch(key, build)
+
+    def _deserialise(self, path: Path) -> tensorrt.ICudaEngine | None:
+        if self._runtime is None:
+            self.log = create_log(self._trt)
+            self._runtime = create_or_fail(self._trt.Runtime, self.log)
+            if self._config.version_compatible:  # such a plan holds a small runtime of its own
+                self._runtime.engine_host_code_allowed = True
+        engine: tensorrt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(
+            path.read_bytes()
+        )
+        return engine
+
+    def _problem(self) -> str:
+        return str(self.log.describe_problem())
+
+
+def needs_build(card: ModelCard, config: EngineConfig) -> bool:
+    """Whether the plan for the card's input size must be built before it can run.
+
+    Starts nothing of TensorRT. Where nothing can be built either, without a GPU or for lack of a
+    graph, it is False: opening the engine says what is wrong.
+    """
+    try:
+        loader = PlanLoader(import_tensorrt(), card, config, open_device(config))
+    except RGBTError:
+        return False
+    return not loader.is_built(card.input_hw)
+
+
+def import_tensorrt() -> ModuleType:
+    """Import TensorRT.
+
+    Raises:
+        BackendUnavailableError: If it is not installed.
+    """
+    try:
+        return importlib.import_module('tensorrt')
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"backend 'tensorrt' needs the package tensorrt, which cannot be imported ({error}); "
+            f"run: pip install 'rgbt_perception[tensorrt]', on a Jetson install TensorRT from "
+            f'JetPack'
+        ) from error
+
+
+def open_device(config: EngineConfig) -> CudaDevice:
+    """Open the GPU of the settings, which must be there before TensorRT is started.
+
+    Raises:
+        ConfigError: If the device of the settings is no GPU.
+        BackendUnavailableError: If the bindings of CUDA are not installed.
+        EngineError: If the GPU or its driver is not there.
+    """
+    index = parse_device(config.device)
+    if index is None:
+        raise ConfigError(
+            f"engine.device is '{config.device}', backend 'tensorrt' runs on a GPU only; set "
+            f"engine.device to 'cuda:0', or engine.backend to another one"
+        )
+    return CudaDevice(index)

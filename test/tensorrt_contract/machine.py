@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine with TensorRT and a GPU, both stood in for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rgbt_models.card import ModelCard
+from rgbt_perception.config import EngineConfig
+from tensorrt_contract.cuda_stand_in import CudaWorld
+from tensorrt_contract.tensorrt_stand_in import TensorrtWorld
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is installed on it, a card, and a folder for built plans."""
+
+    tensorrt: TensorrtWorld
+    cuda: CudaWorld
+    card: ModelCard
+    cache_dir: Path
+
+    def config(self, **settings: Any) -> EngineConfig:
+        settings = {'device': 'cuda:0', 'precision': 'fp32', **settings}
+        return EngineConfig(backend='tensorrt', cache_dir=str(self.cache_dir), **settings)
