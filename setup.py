@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 
 TORCH = ['torch>=2.6', 'torchvision>=0.21', 'timm>=1.0', 'safetensors>=0.4.3']
 ONNX = ['onnxruntime>=1.17']
+OPENVINO = ['openvino>=2024.6']
 SIM = ['embreex>=2.17.7']
 EVALUATE = ['pycocotools>=2.0.8']
 
@@ -29,8 +30,8 @@ EXTRAS = {
         'ros-std-srvs>=5.3',
     ],
     'onnx': ONNX,
-    'openvino': ['openvino>=2024.4'],
-    'tensorrt': ['tensorrt>=8.6'],
+    'openvino': OPENVINO,
+    'tensorrt': ['tensorrt>=8.6', 'cuda-python>=12.0'],
     'torch': TORCH,
     'bags': ['rosbags>=0.10'],
     'evaluate': EVALUATE,
@@ -49,6 +50,8 @@ EXTRAS = {
         'tensorboard>=2.16',
         'tqdm>=4.66',
     ],
+    # rgbt export --precision int8, for each target.
+    'quantise': [*ONNX, *OPENVINO, 'nncf>=3.0', 'onnx>=1.16'],
     # Under this name colcon looks for pytest before it runs it (and for pytest-cov, to measure
     # coverage at every `colcon test`, which is why that one is below).
     'test': ['pytest>=8.0'],

@@ -8,6 +8,8 @@ import importlib.util
 import os
 from pathlib import Path
 import shutil
+import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # many tests import onnxruntime themselves
+_CACHE = tempfile.TemporaryDirectory(prefix='rgbt_cache_')  # removed when this process ends
+os.environ['XDG_CACHE_HOME'] = _CACHE.name  # built engines
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
@@ -33,6 +37,11 @@ ALLOWED_SKIPS: dict[str, Callable[[], bool]] = {
     'needs message_filters (not on PyPI)': lambda: (
         importlib.util.find_spec('message_filters') is None
     ),
+    # Fetched by `make test`; there is one for every version we check with Python 3.11 only.
+    'needs the bindings': lambda: (
+        sys.version_info[:2] != (3, 11) or not Path(sys.prefix, 'tensorrt_bindings').is_dir()
+    ),
+    'needs nncf': lambda: importlib.util.find_spec('nncf') is None,
     'needs tensorrt': lambda: importlib.util.find_spec('tensorrt') is None,
 }
 

@@ -27,6 +27,9 @@ COMMANDS = (
     'train',
     'score',
     'export',
+    'engine',
+    'bench',
+    'doctor',
     'mdi-study',
 )
 STATUS_ERROR = 2

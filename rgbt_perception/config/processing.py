@@ -23,11 +23,30 @@ class EngineConfig(Group):
 
     backend: str = setting(
         'auto',
-        'Runtime of the network; auto takes ONNX Runtime, else torch.',
-        choices=('auto', 'onnx', 'torch'),
+        'Runtime of the network; auto takes the fastest that is installed and can run the card.',
+        choices=('auto', 'tensorrt', 'openvino', 'onnx', 'torch'),
     )
     device: str = setting('cpu', "Where it runs: 'cpu' or 'cuda:N'.")
+    precision: str = setting(
+        'auto',
+        'Numbers it computes with; auto: int8 or fp16 where the card has such a graph that passed '
+        'its gate, bf16 with torch on CUDA, else fp32.',
+        choices=('auto', 'fp32', 'bf16', 'fp16', 'int8'),
+    )
     num_threads: int = setting(0, 'CPU threads; 0 = all cores but one.', ge=0, le=256)
+    cache_dir: str = setting(
+        '',
+        'Private folder of built engines; empty: $XDG_CACHE_HOME/rgbt_perception/engines, else '
+        'below ~/.cache.',
+    )
+    background_build: bool = setting(
+        True,
+        'A TensorRT engine that must be built first is built while the next backend serves.',
+    )
+    cuda_graph: bool = setting(True, 'On CUDA the work of an inference is recorded and replayed.')
+    version_compatible: bool = setting(
+        False, 'TensorRT builds engines that later versions can run too; they may be slower.'
+    )
     on_error: str = setting(
         'fallback',
         'After repeated failures: reopen the engine, then the next backend; deactivate the node; '

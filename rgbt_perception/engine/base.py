@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of an engine, and how one is opened."""
+"""The contract of an engine, and what every engine needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-import importlib.util
-import logging
 import os
+from pathlib import Path
 import re
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rgbt_models.card import ModelCard, OUTPUT_NAMES
-from rgbt_perception.config import EngineConfig
-from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError
+from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
+from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.types import Batch, RawOutputs
 
-# Module each backend needs, in the order 'auto' tries them.
-BACKEND_MODULES = {'onnx': 'onnxruntime', 'torch': 'torch'}
-
-_LOGGER = logging.getLogger(__name__)
+# Outputs that detections and label map are made of: they must be finite.
+CHECKED_OUTPUTS = ('class_logits', 'boxes_xyxy', 'segmentation_logits')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +32,7 @@ class EngineState:
         num_reopened: How often the network was opened again.
         fallback_from: Backend that failed and was replaced by another one, '' when none was.
         last_problem: Sentence of the last failure, '' without any.
+        building: Better backend that is being opened while this one serves, '' when none is.
     """
 
     status: str = 'running'
@@ -44,15 +41,17 @@ class EngineState:
     num_reopened: int = 0
     fallback_from: str = ''
     last_problem: str = ''
+    building: str = ''
 
 
 class Engine(Protocol):
     """Runs one network.
 
     Attributes:
-        backend: 'onnx' or 'torch'.
+        backend: 'tensorrt', 'openvino', 'onnx' or 'torch'.
         device: 'cpu' or 'cuda:N', as the runtime reports it, not as it was asked for.
-        precision: 'fp32', 'fp16' or 'bf16', read back from the network.
+        precision: 'fp32', 'bf16', 'fp16' or 'int8', read back from the network where the runtime
+            says it, never as it was asked for.
         state: How it is doing; a plain engine is always running.
     """
 
@@ -72,52 +71,6 @@ class Engine(Protocol):
         """Release the network; the engine cannot be used afterwards."""
 
 
-def open_engine(card: ModelCard, config: EngineConfig) -> Engine:
-    """Open the network of a card with the backend of the settings.
-
-    Args:
-        card: The model; its file hash is checked before anything is loaded.
-        config: Backend, device and threads. 'auto' takes ONNX Runtime when it is installed and
-            the card has a graph, else torch; a published model has none.
-
-    Returns:
-        The engine, ready to run.
-
-    Raises:
-        BackendUnavailableError: If the backend's package is not installed, or it cannot run the
-            card.
-        WeightsError: If the model file is missing or is not the card's.
-        EngineError: If the runtime refuses the model.
-        ConfigError: If the device is neither 'cpu' nor 'cuda:N'.
-    """
-    parse_device(config.device)
-    backend = choose_backend(card) if config.backend == 'auto' else config.backend
-    if backend not in backends_of(card):
-        raise BackendUnavailableError(
-            f"backend '{backend}' cannot run card '{card.name}', which is of a published model "
-            f"and has no graph; expected backend 'torch'; set engine.backend to 'torch' or 'auto'"
-        )
-    engine: Engine
-    if backend == 'onnx':
-        from rgbt_perception.engine.onnx import OnnxEngine
-
-        engine = OnnxEngine(card, config)
-    else:
-        from rgbt_perception.engine.torch import TorchEngine
-
-        engine = TorchEngine(card, config)
-    _LOGGER.info(
-        "model '%s' version %s runs on %s (%s, %s, backend %s)",
-        card.name,
-        card.version,
-        engine.device,
-        engine.precision,
-        'synthetic training data only' if card.synthetic_only else card.training_data,
-        f'{backend}, chosen because it is installed' if config.backend == 'auto' else backend,
-    )
-    return engine
-
-
 def parse_device(device: str) -> int | None:
     """Return the index of a CUDA device, None for the CPU.
 
@@ -135,6 +88,19 @@ def count_threads(num_threads: int) -> int:
     return num_threads or max(1, len(os.sched_getaffinity(0)) - 1)
 
 
+def check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Check that a graph is a network of this project.
+
+    Raises:
+        EngineError: If it has other inputs, or lacks an output.
+    """
+    if set(inputs) != set(INPUT_NAMES) or not set(OUTPUT_NAMES) <= set(outputs):
+        raise EngineError(
+            f"graph '{path}' has inputs {list(inputs)} and outputs {list(outputs)}, expected "
+            f'inputs {list(INPUT_NAMES)} and outputs {list(OUTPUT_NAMES)}; export the model again'
+        )
+
+
 def collect_outputs(outputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
     """Check the named outputs of a network and put them into their noun.
 
@@ -144,49 +110,19 @@ def collect_outputs(outputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
     Raises:
         EngineError: If a logit or box is not finite.
     """
-    for name in ('class_logits', 'boxes_xyxy', 'segmentation_logits'):
-        if not np.isfinite(outputs[name]).all():
+    check_finite({name: bool(np.isfinite(outputs[name]).all()) for name in CHECKED_OUTPUTS})
+    return RawOutputs(**{name: np.asarray(outputs[name], np.float32) for name in OUTPUT_NAMES})
+
+
+def check_finite(is_finite: Mapping[str, bool]) -> None:
+    """Refuse outputs, by name, that are not finite.
+
+    Raises:
+        EngineError: If one is not.
+    """
+    for name, holds in is_finite.items():
+        if not holds:
             raise EngineError(
                 f"output '{name}' of the network has non-finite values, expected finite numbers; "
                 f'check the weights and the precision of the engine'
             )
-    return RawOutputs(**{name: np.asarray(outputs[name], np.float32) for name in OUTPUT_NAMES})
-
-
-def backends_of(card: ModelCard) -> tuple[str, ...]:
-    """Return the backends that can run the kind of model that a card is of, best first."""
-    return ('torch',) if card.is_published else tuple(BACKEND_MODULES)
-
-
-def usable_backends(card: ModelCard) -> tuple[str, ...]:
-    """Return the backends that are installed and whose model file the card has, best first."""
-    has_file = {'onnx': card.graph_path.is_file(), 'torch': card.weights_path.is_file()}
-    return tuple(
-        backend for backend in backends_of(card) if _is_installed(backend) and has_file[backend]
-    )
-
-
-def choose_backend(card: ModelCard) -> str:
-    """Return the backend that 'auto' stands for.
-
-    Raises:
-        BackendUnavailableError: If none that can run the card is installed.
-    """
-    for backend in usable_backends(card):
-        return backend
-    for backend in backends_of(card):  # let the engine say what is wrong with the file
-        if _is_installed(backend):
-            return backend
-    if card.is_published:
-        raise BackendUnavailableError(
-            f"card '{card.name}' is of a published model, which runs on torch only, and torch is "
-            f"not installed; run: pip install 'rgbt_perception[torch]'"
-        )
-    raise BackendUnavailableError(
-        'no backend is installed, expected ONNX Runtime or torch; run: '
-        "pip install 'rgbt_perception[onnx]'"
-    )
-
-
-def _is_installed(backend: str) -> bool:
-    return importlib.util.find_spec(BACKEND_MODULES[backend]) is not None

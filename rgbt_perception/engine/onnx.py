@@ -1,30 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime engine: the default, and the only one a robot needs."""
+"""ONNX Runtime engine: small, and on every machine a robot has."""
 
 from __future__ import annotations
 
 from types import ModuleType
 from typing import Any
 
-from rgbt_models.card import GRAPH_FILE, INPUT_NAMES, ModelCard, OUTPUT_NAMES, verify_file
+from rgbt_models.card import INPUT_NAMES, ModelCard, OUTPUT_NAMES, verify_file
+from rgbt_models.graph_variant import Graph
 from rgbt_models.onnx_runtime import import_onnxruntime
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import (
+    check_names,
     collect_outputs,
     count_threads,
     EngineState,
     parse_device,
 )
+from rgbt_perception.engine.precision import choose_graph, choose_precision
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 from rgbt_perception.types import Batch, RawOutputs
 
-_PRECISIONS = {'tensor(float)': 'fp32', 'tensor(float16)': 'fp16', 'tensor(bfloat16)': 'bf16'}
 _CUDA_PROVIDER = 'CUDAExecutionProvider'
 _LOG_ERRORS_ONLY = 3
 
 
 class OnnxEngine:
-    """Runs the card's ``model.onnx``; see ``Engine`` for the attributes."""
+    """Runs a graph of the card; see ``Engine`` for the attributes."""
 
     backend = 'onnx'
 
@@ -33,13 +35,19 @@ class OnnxEngine:
 
         Raises:
             BackendUnavailableError: If onnxruntime, or its CUDA provider, is not installed.
+            ConfigError: If the card has no graph for the precision of the settings.
             WeightsError: If the file is missing or altered.
             EngineError: If onnxruntime refuses the file, or its inputs or outputs differ.
         """
         onnxruntime = _import_onnxruntime()
-        verify_file(card.graph_path, card.graph_sha256)
-        self._session: Any = _open_session(onnxruntime, card, config)
-        self._check_names(card)
+        graph = choose_graph(card, self.backend, choose_precision(card, config, self.backend))
+        verify_file(graph.path, graph.sha256)
+        self._session: Any = _open_session(onnxruntime, graph, config)
+        check_names(
+            graph.path,
+            [item.name for item in self._session.get_inputs()],
+            [item.name for item in self._session.get_outputs()],
+        )
         cuda_index = parse_device(config.device)
         is_on_cuda = self._session.get_providers()[0] == _CUDA_PROVIDER
         if cuda_index is not None and not is_on_cuda:
@@ -48,7 +56,7 @@ class OnnxEngine:
                 f"to the CPU; check the driver and CUDA, or set engine.device to 'cpu'"
             )
         self.device = f'cuda:{cuda_index}' if is_on_cuda else 'cpu'
-        self.precision = _PRECISIONS.get(self._session.get_inputs()[0].type, 'unknown')
+        self.precision = graph.precision  # that of the graph: the runtime computes as it says
         self.state = EngineState()
 
     def run(self, batch: Batch) -> RawOutputs:
@@ -67,18 +75,6 @@ class OnnxEngine:
         """Release the session."""
         self._session = None
 
-    def _check_names(self, card: ModelCard) -> None:
-        found = (
-            [item.name for item in self._session.get_inputs()],
-            [item.name for item in self._session.get_outputs()],
-        )
-        if set(found[0]) != set(INPUT_NAMES) or not set(OUTPUT_NAMES) <= set(found[1]):
-            raise EngineError(
-                f"graph '{card.graph_path}' has inputs {found[0]} and outputs {found[1]}, "
-                f'expected inputs {list(INPUT_NAMES)} and outputs {list(OUTPUT_NAMES)}; export '
-                f'the model again'
-            )
-
 
 def _import_onnxruntime() -> ModuleType:
     try:
@@ -90,11 +86,13 @@ def _import_onnxruntime() -> ModuleType:
         ) from error
 
 
-def _open_session(onnxruntime: ModuleType, card: ModelCard, config: EngineConfig) -> Any:
+def _open_session(onnxruntime: ModuleType, graph: Graph, config: EngineConfig) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count_threads(config.num_threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
+    # Threads that wait would take as much CPU time again as the network needs (docs/engines.md).
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     providers: list[Any] = ['CPUExecutionProvider']
     cuda_index = parse_device(config.device)
     if cuda_index is not None:
@@ -106,10 +104,10 @@ def _open_session(onnxruntime: ModuleType, card: ModelCard, config: EngineConfig
         providers.insert(0, (_CUDA_PROVIDER, {'device_id': cuda_index}))
     try:
         return onnxruntime.InferenceSession(
-            str(card.graph_path), sess_options=options, providers=providers
+            str(graph.path), sess_options=options, providers=providers
         )
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise EngineError(
-            f"ONNX Runtime cannot open '{card.graph_path}' ({error}); expected the {GRAPH_FILE} "
-            f'of this card; export it again or update onnxruntime'
+            f"ONNX Runtime cannot open '{graph.path}' ({error}); expected the "
+            f'{graph.path.name} of this card; export it again or update onnxruntime'
         ) from error

@@ -12,6 +12,12 @@ What happens, in order, with ``engine.on_error`` 'fallback':
 
 With 'deactivate' and 'raise' step 1 ends in ``EngineGivenUpError``; the node does the rest.
 
+At the very first opening, with ``engine.backend`` 'auto', what cannot be opened is left for the
+next backend at once; an altered file is not worked around.
+
+A better backend that must first be built is ``offer``ed: it is opened on a thread of its own while
+the present one serves, and taken between two runs.
+
 Opening, with its warm-up run, happens on a background thread; meanwhile ``run`` raises at once.
 Engines that failed are closed before another is opened; one that hangs cannot be closed and is
 abandoned on its thread, closed only should it come back. At most four may hang at a time.
@@ -26,24 +32,19 @@ import logging
 from statistics import median
 import time
 
-from rgbt_models.card import ModelCard
-from rgbt_perception.config import EngineConfig
-from rgbt_perception.engine.base import (
-    choose_backend,
-    Engine,
-    EngineState,
-    open_engine,
-    parse_device,
-    usable_backends,
-)
-from rgbt_perception.engine.thread import EngineThread
+from rgbt_perception.config import EngineConfig, OutputConfig
+from rgbt_perception.engine.base import Engine, EngineState
+from rgbt_perception.engine.failure import as_engine_error
+from rgbt_perception.engine.stages import Images, perceive, takes_images
+from rgbt_perception.engine.thread import EngineThread, Job, T
+from rgbt_perception.engine.upgrade import Upgrade
 from rgbt_perception.errors import (
+    BackendUnavailableError,
     EngineError,
     EngineGivenUpError,
     EngineTimeoutError,
-    RGBTError,
 )
-from rgbt_perception.types import Batch, RawOutputs
+from rgbt_perception.types import Batch, Perceived, RawOutputs
 
 # An inference may take this many times the median of the last runs before it counts as hanging,
 # where engine.timeout_s is shorter: a slow model is no broken one.
@@ -53,7 +54,6 @@ OPEN_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 1.0
 RETRY_S, MAX_RETRY_S = 5.0, 60.0
 MAX_HANGING = 4
-_OUT_OF_MEMORY = ('out of memory', 'bad_alloc', 'bad allocation', 'failed to allocate memory')
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -78,10 +78,11 @@ class SupervisedEngine:
         open_backend: Callable[[str], Engine],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the first backend and wait for it; its failure is the caller's.
+        """Open the first backend that can be and wait for it; a failure is the caller's.
 
         Args:
-            config: Time limit, failures in a row, what to do on error.
+            config: Time limit, failures in a row, what to do on error; with backend 'auto' the
+                next backend is tried when one cannot be opened.
             backends: What to try, in this order; at least one.
             open_backend: Opens an engine; called on a thread of its own.
             now_s: Clock of the retries, seconds.
@@ -101,13 +102,9 @@ class SupervisedEngine:
         self._hanging: list[EngineThread] = []
         self.backend = self.device = self.precision = ''
         self.state = EngineState(status='reopening')
-        self._thread: EngineThread | None = self._start()
-        self._thread.wait_until_opened(OPEN_TIMEOUT_S)
-        if not self._thread.is_open:
-            problem = self._thread.problem or self._too_long_to_open()
-            self.close()
-            raise problem
-        self._adopt(self._thread)
+        self._thread: EngineThread | None = None
+        self._upgrade: Upgrade | None = None
+        self._adopt(self._open_first())
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network on one batch.
@@ -119,22 +116,43 @@ class SupervisedEngine:
             EngineGivenUpError: If no engine is left to try, or the settings say to stop.
             EngineError: If the inference fails, or an engine is being opened.
         """
+        return self._run(lambda engine: engine.run(batch), warm_up=batch)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the engine that runs prepares images itself; see ``ImageEngine``."""
+        engine = None if self._thread is None else self._thread.engine
+        return engine is not None and takes_images(engine)
+
+    def perceive(self, images: Images, config: OutputConfig) -> Perceived:
+        """Run the network on images; an engine that came meanwhile takes them as it can.
+
+        Until ``run`` has warmed it up, it may take as long as opening may.
+
+        Raises:
+            EngineError: As ``run`` does.
+        """
+        return self._run(lambda engine: perceive(engine, images, config))
+
+    def _run(self, job: Job[T], warm_up: Batch | None = None) -> T:
+        if self._upgrade is not None and self._warm_up is not None:
+            self._try_upgrade(self._upgrade, self._warm_up)
         thread = self._open_thread()
         limit_s = self._limit_s()
         if self._warm_up is None:
-            self._warm_up, limit_s = batch, OPEN_TIMEOUT_S
+            self._warm_up, limit_s = warm_up, OPEN_TIMEOUT_S
         try:
-            outputs = thread.run(batch, limit_s)
+            value = thread.run(job, limit_s)
         except EngineTimeoutError as error:
             self._note_timeout(thread, error)
             raise
         except Exception as error:  # whatever a runtime raises is its failure
-            problem = _as_engine_error(error)
+            problem = as_engine_error(error)
             self._note_failure(thread, problem)
             raise problem from error
         self._runs_s.append(thread.run_s)
         self._failures_in_row, self._is_on_trial, self._retry_wait_s = 0, False, RETRY_S
-        return outputs
+        return value
 
     def restart(self) -> None:
         """Forget failures: after a fallback or a give-up the backend of the settings is opened."""
@@ -148,9 +166,20 @@ class SupervisedEngine:
         self._set(status='reopening')
         self._thread = self._start()
 
+    def offer(self, backend: str) -> None:
+        """Open a better backend while the present one serves, and go on with it once it is warm.
+
+        It begins after the first run. If it cannot be opened, the present one stays.
+        """
+        self._upgrade = Upgrade(backend, self._open_backend)
+        self._set(building=backend)
+
     def close(self) -> None:
         """Release the engine; one that does not come back within 1 s is left behind."""
         self._is_closed = True
+        upgrade, self._upgrade = self._upgrade, None
+        if upgrade is not None:
+            upgrade.stop()
         thread, self._thread = self._thread, None
         if thread is not None and not thread.stop(CLOSE_TIMEOUT_S):
             _LOGGER.warning('the engine is still busy and could not be closed')
@@ -165,6 +194,47 @@ class SupervisedEngine:
     def _start(self) -> EngineThread:
         backend = self._backends[self._index]
         return EngineThread(lambda: self._open_backend(backend), warm_up=self._warm_up)
+
+    def _open_first(self) -> EngineThread:
+        while True:
+            self._thread = thread = self._start()
+            thread.wait_until_opened(OPEN_TIMEOUT_S)
+            if thread.is_open:
+                return thread
+            problem = thread.problem or self._too_long_to_open()
+            is_last = self._index + 1 >= len(self._backends)
+            is_refusal = isinstance(problem, (BackendUnavailableError, EngineError))
+            if is_last or self._config.backend != 'auto' or not is_refusal:
+                self.close()
+                raise problem
+            self._note_unopened(problem)
+            self._abandon(thread)
+            self._index += 1
+
+    def _try_upgrade(self, upgrade: Upgrade, warm_up: Batch) -> None:
+        try:
+            thread = upgrade.take(warm_up)
+        except Exception as error:  # noqa: BLE001 whatever opening raised: the present one stays
+            self._upgrade = None
+            self._set(building='')
+            _LOGGER.warning(
+                "backend '%s' cannot be opened: %s; the network stays on %s",
+                upgrade.backend,
+                as_engine_error(error),
+                self.backend,
+            )
+            return
+        if thread is None or self._is_closed:
+            return
+        if self._thread is not None:
+            self._abandon(self._thread)
+        self._thread, self._upgrade = thread, None
+        self._backends, self._index = (upgrade.backend, *self._backends), 0
+        self._is_on_trial, self._retry_wait_s = False, RETRY_S
+        before = self.backend
+        self._take_over(thread)
+        self._set(status='running', fallback_from='', building='')
+        _LOGGER.info('the network now runs on %s instead of %s', self.backend, before)
 
     def _open_thread(self) -> EngineThread:
         """Return the engine that runs; raise while there is none.
@@ -211,19 +281,25 @@ class SupervisedEngine:
             problem = self._too_long_to_open()
             self._abandon(thread)
         self._thread = None
-        self._set(last_problem=str(_as_engine_error(problem)))
-        _LOGGER.info("backend '%s' cannot be opened: %s", self._backends[self._index], problem)
+        self._note_unopened(problem)
         self._open_next()
 
-    def _adopt(self, thread: EngineThread) -> None:
+    def _note_unopened(self, problem: Exception) -> None:
+        self._set(last_problem=str(as_engine_error(problem)))
+        _LOGGER.warning("backend '%s' cannot be opened: %s", self._backends[self._index], problem)
+
+    def _take_over(self, thread: EngineThread) -> None:
         engine = thread.engine
         assert engine is not None
-        is_first = not self.backend
         self.backend, self.device, self.precision = engine.backend, engine.device, engine.precision
         self._failures_in_row = 0
         self._runs_s.clear()
         if thread.warm_up_s:
             self._runs_s.append(thread.warm_up_s)
+
+    def _adopt(self, thread: EngineThread) -> None:
+        is_first = not self.backend
+        self._take_over(thread)
         fallback_from = self._backends[0] if self._index else ''
         self._set(
             status='running',
@@ -314,39 +390,3 @@ class SupervisedEngine:
             f"backend '{self._backends[self._index]}' is not open after {OPEN_TIMEOUT_S:.0f} s, "
             f'expected it to be; check the device and its driver'
         )
-
-
-def supervise(card: ModelCard, config: EngineConfig) -> SupervisedEngine:
-    """Open the network of a card under supervision.
-
-    Args:
-        card: The model; its file hash is checked at every opening.
-        config: Backend to begin with, device, threads, and what to do on error.
-
-    Raises:
-        RGBTError: As ``open_engine`` does.
-    """
-    parse_device(config.device)
-    first = choose_backend(card) if config.backend == 'auto' else config.backend
-    others = tuple(item for item in usable_backends(card) if item != first)
-
-    def open_backend(backend: str) -> Engine:
-        is_auto = backend == first and config.backend == 'auto'
-        return open_engine(card, config if is_auto else replace(config, backend=backend))
-
-    return SupervisedEngine(config, backends=(first, *others), open_backend=open_backend)
-
-
-def _as_engine_error(error: Exception) -> EngineError:
-    """Return an error as the failure of an engine, with a sentence for a lack of memory."""
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
-        what = str(error) or type(error).__name__
-        return EngineError(
-            f'the engine ran out of memory ({what}), expected room for one pair; free memory, '
-            f'or set a smaller model.input_height and model.input_width'
-        )
-    if isinstance(error, EngineError):
-        return error
-    kind = '' if isinstance(error, RGBTError) else f'unexpected {type(error).__name__}: '
-    return EngineError(f'{kind}{error}')

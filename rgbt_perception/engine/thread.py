@@ -12,17 +12,21 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 import threading
 from time import monotonic, perf_counter
+from typing import Any, TypeAlias, TypeVar
 
 from rgbt_perception.engine.base import Engine
 from rgbt_perception.errors import EngineError, EngineTimeoutError
-from rgbt_perception.types import Batch, RawOutputs
+from rgbt_perception.types import Batch
+
+T = TypeVar('T')
+Job: TypeAlias = Callable[[Engine], T]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Answer:
-    """Outcome of one run: outputs or an error."""
+    """Outcome of one run: what the job returned, or an error."""
 
-    outputs: RawOutputs | None
+    value: Any
     error: Exception | None
     run_s: float
 
@@ -53,7 +57,7 @@ class EngineThread:
         self.warm_up_s = self.run_s = 0.0
         self._open_engine, self._warm_up = open_engine, warm_up
         self._opened = threading.Event()
-        self._requests: SimpleQueue[Batch | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._answers: SimpleQueue[_Answer] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name='engine', daemon=True)
         self._thread.start()
@@ -72,11 +76,11 @@ class EngineThread:
         """Wait until the engine is open or has failed to open; False when it takes longer."""
         return self._opened.wait(timeout_s)
 
-    def run(self, batch: Batch, timeout_s: float) -> RawOutputs:
-        """Run the network on one batch.
+    def run(self, job: Job[T], timeout_s: float) -> T:
+        """Let the thread run its engine.
 
         Args:
-            batch: The input.
+            job: Runs the engine on one pair; called on the thread.
             timeout_s: Longest wait, seconds. After a timeout this object is of no further use:
                 call ``stop``.
 
@@ -84,7 +88,7 @@ class EngineThread:
             EngineTimeoutError: If the outputs do not come in time.
             Exception: Whatever the engine raised.
         """
-        self._requests.put(batch)
+        self._jobs.put(job)
         try:
             answer = self._answers.get(timeout=timeout_s)
         except Empty:
@@ -97,8 +101,8 @@ class EngineThread:
         self.run_s = answer.run_s
         if answer.error is not None:
             raise answer.error
-        assert answer.outputs is not None
-        return answer.outputs
+        value: T = answer.value
+        return value
 
     def stop(self, timeout_s: float = 0.0) -> bool:
         """Let the thread close the engine and end, as soon as it comes back.
@@ -109,7 +113,7 @@ class EngineThread:
         Returns:
             False if the thread is still alive after the wait.
         """
-        self._requests.put(None)
+        self._jobs.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -118,9 +122,9 @@ class EngineThread:
         if engine is None:
             return
         try:
-            while (batch := self._requests.get()) is not None:
-                self._answers.put(_answer(engine, batch))
-                del batch  # not kept while waiting for the next one
+            while (job := self._jobs.get()) is not None:
+                self._answers.put(_answer(engine, job))
+                del job  # what it holds is not kept while waiting for the next one
         finally:
             self.engine = None
             engine.close()
@@ -144,13 +148,13 @@ class EngineThread:
         return engine
 
 
-def _answer(engine: Engine, batch: Batch) -> _Answer:
+def _answer(engine: Engine, job: Job[Any]) -> _Answer:
     started = perf_counter()
     try:
-        outputs = engine.run(batch)
+        value = job(engine)
     except Exception as error:  # noqa: BLE001 handed to the caller's thread
-        return _Answer(outputs=None, error=error, run_s=perf_counter() - started)
-    return _Answer(outputs=outputs, error=None, run_s=perf_counter() - started)
+        return _Answer(value=None, error=error, run_s=perf_counter() - started)
+    return _Answer(value=value, error=None, run_s=perf_counter() - started)
 
 
 def _nothing() -> Engine:

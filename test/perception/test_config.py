@@ -70,7 +70,7 @@ def test_every_setting_is_described_and_within_its_bounds():
         ({'model.card': 3}, 'model.card is 3, expected a string; put it in quotes'),
         (
             {'engine.backend': 'onnxx'},
-            "engine.backend is 'onnxx', expected one of auto, onnx, torch; choose one",
+            "is 'onnxx', expected one of auto, tensorrt, openvino, onnx, torch; choose one",
         ),
         (
             {'registration.homography_thermal_to_rgb': [1.0] * 8},

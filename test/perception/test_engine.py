@@ -26,7 +26,7 @@ from rgbt_perception.errors import (
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.types import Batch
 
-ONE_THREAD = EngineConfig(num_threads=1)
+ONE_THREAD = EngineConfig(backend='onnx', num_threads=1)
 
 
 @pytest.fixture
@@ -62,10 +62,7 @@ def test_engine_says_what_it_runs_on(card: ModelCard, caplog: pytest.LogCaptureF
         engine = open_engine(card, ONE_THREAD)
     assert (engine.backend, engine.device, engine.precision) == ('onnx', 'cpu', 'fp32')
     assert caplog.messages == [
-        (
-            "model 'fake' version 1 runs on cpu (fp32, synthetic training data only, "
-            'backend onnx, chosen because it is installed)'
-        )
+        ("model 'fake' version 1 runs on cpu (fp32, synthetic training data only, backend onnx)")
     ]
 
 
@@ -151,14 +148,6 @@ def test_missing_torch_names_the_command(card: ModelCard, monkeypatch: pytest.Mo
         match=r"backend 'torch' needs the package torch.*pip install 'rgbt_perception\[torch\]'",
     ):
         open_engine(card, EngineConfig(backend='torch'))
-
-
-def test_auto_without_any_backend_names_the_command(
-    card: ModelCard, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(BackendUnavailableError, match='no backend is installed'):
-        open_engine(card, EngineConfig(backend='auto'))
 
 
 def test_cuda_without_its_provider_names_the_command(

@@ -19,7 +19,8 @@ from rgbt_models.errors import CardError
 from rgbt_models.published import detect_pair, load_detector, load_segmenter, segment_pair
 from rgbt_perception.cli.main import main
 from rgbt_perception.config import build_config, EngineConfig
-from rgbt_perception.engine import base, open_engine, supervise
+from rgbt_perception.engine import open_engine, supervise
+from rgbt_perception.engine.choice import choose_backends
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 from rgbt_perception.overlay import color_label_map, draw_overlay, draw_side_by_side
 from rgbt_perception.pipeline import open_pipeline, Pipeline
@@ -133,8 +134,7 @@ def test_one_camera_is_enough_for_a_result(tmp_path, monkeypatch, task):
 def test_torch_is_the_only_backend(tmp_path, monkeypatch, caplog):
     card = load_card(write_published(tmp_path / 'flir', 'detection', monkeypatch))
     (card.folder / 'model.onnx').write_bytes(b'of something else')
-    assert base.usable_backends(card) == ('torch',)
-    assert base.choose_backend(card) == 'torch'
+    assert choose_backends(card, EngineConfig()) == ('torch',)
     with caplog.at_level(logging.INFO, 'rgbt_perception'):
         engine = open_engine(card, EngineConfig(num_threads=1))
     assert (engine.backend, engine.precision) == ('torch', 'fp32')
@@ -148,8 +148,9 @@ def test_torch_is_the_only_backend(tmp_path, monkeypatch, caplog):
 
 def test_without_torch_the_command_is_named(tmp_path, monkeypatch):
     card = load_card(write_published(tmp_path / 'flir', 'detection', monkeypatch))
-    monkeypatch.setattr(base, '_is_installed', lambda backend: backend == 'onnx')
-    with pytest.raises(BackendUnavailableError, match=r'torch is not installed; run: pip install'):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    said = r"torch: package torch is not installed; .* run: pip install 'rgbt_perception\[torch\]'"
+    with pytest.raises(BackendUnavailableError, match=said):
         open_engine(card, EngineConfig())
 
 

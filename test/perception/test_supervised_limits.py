@@ -17,7 +17,6 @@ from engine_opener import (
     wait_for,
 )
 from fakes import (
-    build_card,
     build_onnx_card,
     build_outputs,
     FailingEngine,
@@ -30,7 +29,7 @@ import pytest
 from rgbt_models.card import OUTPUT_NAMES
 from rgbt_perception.config import build_config, EngineConfig
 from rgbt_perception.engine import EngineState, supervise, SupervisedEngine
-from rgbt_perception.engine.base import collect_outputs, usable_backends
+from rgbt_perception.engine.base import collect_outputs
 from rgbt_perception.errors import (
     EngineError,
     EngineGivenUpError,
@@ -233,16 +232,6 @@ def test_close_does_not_wait_for_an_engine_that_hangs(make_engine, monkeypatch, 
     hanging.release()
     worker.join(DEADLINE_S)
     wait_for(lambda: hanging.is_closed)
-
-
-def test_the_card_says_what_may_be_fallen_back_to(tmp_path):
-    assert usable_backends(build_card(tmp_path / 'empty')) == ()
-    card = build_onnx_card(tmp_path / 'onnx')
-    assert usable_backends(card) == ('onnx',)
-    card.weights_path.write_bytes(b'')
-    assert usable_backends(card) == ('onnx', 'torch')
-    card.graph_path.unlink()
-    assert usable_backends(card) == ('torch',)
 
 
 def test_a_real_graph_runs_supervised_with_the_same_outputs(tmp_path):

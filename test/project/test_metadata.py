@@ -31,7 +31,7 @@ NOT_ON_PYPI = {
 }
 EXTRAS = (
     *('ros', 'onnx', 'openvino', 'tensorrt', 'torch', 'bags', 'evaluate', 'plot', 'sim'),
-    *('train', 'test', 'dev'),
+    *('train', 'quantise', 'test', 'dev'),
 )
 MESSAGE_PACKAGE = re.compile(r'^(\w+_msgs|\w+_interfaces|\w+_srvs|rclpy)$')
 

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+import subprocess
+import sys
+
+from made_models import small_model
+import numpy as np
+import pytest
+
+from rgbt_models import export
+from rgbt_models.build import ARCHITECTURES
+from rgbt_models.card import CARDS_DIR, verify_file
+from rgbt_perception.benchmark.cards import draw_feeds, opened_card
+from rgbt_perception.benchmark.engines import (
+    BASELINE,
+    compare_engines,
+    Comparison,
+    describe_comparison,
+    list_bounds,
+    MAX_CPU_RATIOS,
+    Measured,
+    SIDES,
+)
+from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
+from rgbt_perception.benchmark.side import Opening, Side, SideProcess, Task, Turn
+from rgbt_perception.errors import ProcessError
+
+ONNX = Side(backend='onnx', precision='fp32')
+OTHER = Side(backend='openvino', precision='fp32')
+MIB = 1 << 20
+
+
+def task(tmp_path: Path, card: str = 'tiny') -> Task:
+    return Task(
+        card=card, input_hw=(32, 48), device='cpu', num_threads=1, cache_dir=str(tmp_path / 'c')
+    )
+
+
+def opening(load_s: float) -> Opening:
+    return Opening(load_s=load_s, open_s=0.1, backend='x', device='cpu', precision='fp32')
+
+
+def turn(*cpu_ms: float) -> Turn:
+    return Turn(wall_ms=[2 * value for value in cpu_ms], cpu_ms=list(cpu_ms))
+
+
+def made_comparison() -> Comparison:
+    return Comparison(
+        measured={
+            BASELINE: Measured(
+                openings=[opening(3.0), opening(2.0)],
+                turns=[turn(90.0, 100.0, 110.0), turn(100.0)],
+                reference_turns=[turn(300.0), turn(120.0)],
+                peak_memory_bytes=400 * MIB,
+            ),
+            OTHER: Measured(
+                openings=[opening(5.0), opening(1.0)],
+                turns=[turn(100.0), turn(55.0)],
+                peak_memory_bytes=100 * MIB,
+            ),
+        },
+        refused={'onnx fp32': 'it is not there'},
+    )
+
+
+def test_a_ratio_is_over_the_mean_of_both_turns_of_torch_in_the_round():
+    described = describe_comparison(made_comparison())
+    ratio = described['engines'][OTHER.name]['cpu_ratio']
+    assert ratio == {'median': 0.5, 'min': 0.5, 'max': 0.5}  # 100 / 200 and 55 / 110
+    assert described['drift']['median'] == pytest.approx((3.0 + 1.2) / 2)
+    assert described['engines'][OTHER.name]['memory_ratio'] == 0.25
+    assert described['not_measured'] == {'onnx fp32': 'it is not there'}
+    json.dumps(described, allow_nan=False)
+
+
+def test_a_promise_that_was_not_measured_is_broken():
+    described = describe_comparison(made_comparison())
+    bounds = list_bounds('made', described, [BASELINE, ONNX, OTHER])
+    by_name = {bound.name: bound for bound in bounds}
+    assert by_name['made, openvino fp32: processor time over torch fp32'].is_kept
+    assert math.isnan(by_name['made, onnx fp32: processor time over torch fp32'].value)
+    assert not by_name['made, onnx fp32: processor time over torch fp32'].is_kept
+    assert not any('torch fp32:' in name for name in by_name)  # nothing is promised of it
+
+
+def test_the_slower_of_the_cold_and_the_usual_start_counts():
+    described = describe_comparison(made_comparison())
+    (bound,) = (item for item in list_bounds('made', described, [OTHER]) if 'start' in item.name)
+    assert bound.value == 5.0
+    assert not bound.is_kept
+
+
+def test_promises_are_those_that_were_given():
+    assert MAX_CPU_RATIOS == {
+        'openvino fp32': 0.50,
+        'openvino bf16': 0.28,
+        'openvino int8': 0.20,
+        'onnx fp32': 0.60,
+        'onnx int8': 0.40,
+    }
+    assert {side.name for side in SIDES} == {'torch fp32', *MAX_CPU_RATIOS}
+
+
+def test_engines_take_turns_and_what_cannot_be_opened_says_why(tmp_path):
+    notes: list[str] = []
+    sides = (ONNX, Side(backend='onnx', precision='int8'))
+    found = compare_engines(task(tmp_path), sides, num_rounds=2, num_runs=2, note=notes.append)
+    assert list(found.measured) == [BASELINE, ONNX]
+    assert list(found.refused) == ['onnx int8']
+    assert 'int8' in found.refused['onnx int8']
+    for side, measured in found.measured.items():
+        assert len(measured.openings) == 2
+        assert [len(item.wall_ms) for item in measured.turns] == [2, 2]
+        assert len(measured.reference_turns) == (2 if side == BASELINE else 0)
+        assert min(min(item.cpu_ms) for item in measured.turns) > 0.0
+        assert 20 * MIB < measured.peak_memory_bytes < 4096 * MIB
+        first = measured.openings[0]
+        assert first.load_s > first.open_s > 0.0
+        assert (first.backend, first.precision) == (side.backend, side.precision)
+    assert notes.index('round 2 of 2: onnx fp32') > notes.index('round 1 of 2: onnx fp32')
+
+
+def test_an_engine_that_fails_after_opening_is_an_error_with_its_message(tmp_path):
+    with SideProcess(ONNX, task(tmp_path)) as process:
+        process._process.kill()
+        with pytest.raises(ProcessError, match="process of engine 'onnx fp32' ended with status"):
+            process.run(1)
+
+
+def test_a_card_that_is_not_there_is_the_message_of_the_engine(tmp_path):
+    with pytest.raises(ProcessError, match='no model card'):
+        SideProcess(ONNX, task(tmp_path, card=str(tmp_path)))
+
+
+def test_a_worker_ends_when_its_input_ends(tmp_path):
+    order = {
+        'card': 'tiny',
+        'input_hw': [32, 48],
+        'device': 'cpu',
+        'num_threads': 1,
+        'cache_dir': str(tmp_path),
+        'backend': 'onnx',
+        'precision': 'fp32',
+    }
+    command = [sys.executable, '-m', 'rgbt_perception.benchmark.worker', json.dumps(order)]
+    done = subprocess.run(
+        command, input='{"num_runs": 1}\n', capture_output=True, text=True, timeout=60, check=True
+    )
+    opened, ran = (json.loads(line) for line in done.stdout.splitlines())
+    assert opened['backend'] == 'onnx'
+    assert len(ran['wall_ms']) == len(ran['cpu_ms']) == 1
+
+
+def test_a_random_card_is_a_whole_card_of_the_size_asked_for(monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, 'made', lambda **_: small_model())
+    # Tracing has tests of its own, and takes long.
+    monkeypatch.setattr(export, 'export_graph', lambda _model, path: path.write_bytes(b'graph'))
+    with opened_card('random:made', (64, 96)) as card:
+        folder = card.folder
+        assert card.input_hw == (64, 96)
+        assert card.training_data.startswith('None: random weights')
+        verify_file(card.graph_path, card.graph_sha256)
+        verify_file(card.weights_path, card.weights_sha256)
+    assert not folder.exists()
+
+
+def test_a_card_of_the_user_is_taken_as_it_is():
+    with opened_card('tiny', int8_targets=[]) as card:
+        assert card.folder == CARDS_DIR / 'tiny'
+
+
+def test_feeds_have_the_inputs_of_the_network():
+    feeds = draw_feeds((32, 48))
+    assert [value.shape for value in feeds[0].values()] == [(1, 3, 32, 48), (1, 3, 32, 48), (1, 2)]
+    assert all(value.dtype == np.float32 for value in feeds[0].values())
+    assert not np.array_equal(feeds[0]['rgb'], feeds[1]['rgb'])
+
+
+MS = 1_000_000
+
+
+def test_metrics_are_those_of_ros2_benchmark():
+    # Sent every 100 ms; the second of four is lost, the others take 30, 50 and 40 ms.
+    sent = {1: 0, 2: 100 * MS, 3: 200 * MS, 4: 300 * MS}
+    received = {1: 30 * MS, 3: 250 * MS, 4: 340 * MS}
+    metrics = performance_metrics(sent, received)
+    expected = {
+        'RECEIVED_DURATION': 310.0,
+        'MEAN_PLAYBACK_FRAME_RATE': 4 / 0.3,
+        'MEAN_FRAME_RATE': 3 / 0.31,
+        'NUM_MISSED_FRAMES': 1,
+        'NUM_FRAMES_SENT': 4,
+        'FIRST_SENT_RECEIVED_LATENCY': 30.0,
+        'LAST_SENT_RECEIVED_LATENCY': 40.0,
+        'FIRST_INPUT_LATENCY': 30.0,
+        'LAST_INPUT_LATENCY': 40.0,
+        'MAX_LATENCY': 50.0,
+        'MIN_LATENCY': 30.0,
+        'MEAN_LATENCY': 40.0,
+        'MAX_JITTER': 130.0,  # of the intervals 220 and 90
+        'MIN_JITTER': 130.0,
+        'MEAN_JITTER': 130.0,
+        'STD_DEV_JITTER': 0.0,
+    }
+    named = {key: value for key, value in metrics.items() if key.startswith('Basic')}
+    assert named == pytest.approx(
+        {f'BasicPerformanceMetrics.{name}': value for name, value in expected.items()}, abs=1e-3
+    )
+    assert (metrics['latency_p50_ms'], metrics['latency_p99_ms']) == (40.0, 49.8)
+
+
+def test_a_single_result_has_a_latency_but_no_rate():
+    metrics = performance_metrics({7: 0}, {7: 5 * MS})
+    assert metrics['BasicPerformanceMetrics.MEAN_LATENCY'] == 5.0
+    assert 'BasicPerformanceMetrics.MEAN_FRAME_RATE' not in metrics
+
+
+@pytest.mark.parametrize('received', [{}, {1: 0, 2: 5}])
+def test_results_must_be_of_frames_that_were_sent(received):
+    with pytest.raises(ValueError, match='expected one or more, each of a sent frame'):
+        performance_metrics({1: 0}, received)
+
+
+def test_runs_back_to_back_have_their_own_durations_as_latencies():
+    metrics = performance_metrics(*back_to_back([10.0, 30.0, 20.0]))
+    assert metrics['BasicPerformanceMetrics.MAX_LATENCY'] == 30.0
+    assert metrics['BasicPerformanceMetrics.MEAN_LATENCY'] == 20.0
+    assert metrics['BasicPerformanceMetrics.RECEIVED_DURATION'] == 50.0
