@@ -109,7 +109,7 @@ class Rig:
         """Let callbacks run until something has happened; fail after the deadline."""
         deadline = time.monotonic() + DEADLINE_S
         while not is_done():
-            self._executor.spin_once(timeout_sec=0.05)
+            self._executor.spin_once(timeout_sec=0.01)
             if time.monotonic() > deadline:
                 pytest.fail(f'waited {DEADLINE_S:.0f} s in vain until {what}; {self.log_text()}')
 

@@ -139,6 +139,8 @@ class PerceptionNode(LifecycleNode):
         self, parameter_list: list[Parameter[Any]]
     ) -> SetParametersResult:
         """Set parameters together or not at all; rclpy's own reasons name no remedy."""
+        if self._loop is not None:
+            self._loop.give_way()  # they may come in thousands
         reason = refusal(self, parameter_list)
         if reason:
             return SetParametersResult(successful=False, reason=reason)

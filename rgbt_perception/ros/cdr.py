@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ENCAPSULATION = b'\x00\x01\x00\x00'  # CDR, little endian; alignment counts from behind it
 UNIT_POSE = struct.pack('<7d', 0, 0, 0, 0, 0, 0, 1) + bytes(36 * 8)  # pose and its covariance
+# Where centre and size of a detection lie, in 8-byte numbers behind its score; the angle stays 0.
+BOX_PLACES = 1 + len(UNIT_POSE) // 8 + np.array([0, 1, 3, 4])
 EMPTY_STRING = b'\x01\x00\x00\x00\x00'
 _PADDING = tuple(bytes(size) for size in range(8))
 
@@ -114,25 +116,25 @@ def serialise_detections(
     writer = CdrWriter()
     writer.header(frame)
     writer.uint32(len(detections))
-    columns = zip(
-        xyxy_to_cxcywh(detections.boxes_xyxy).tolist(),
-        detections.scores.tolist(),
-        detections.class_ids.tolist(),
-        strict=True,
-    )
-    beginnings: dict[int, bytes] = {}  # of a detection, by class id
-    for (x, y, width, height), score, class_id in columns:
-        beginning = beginnings.get(class_id)
-        if beginning is None:
+    pieces = [writer.take()]
+    end = len(pieces[0]) - len(ENCAPSULATION)
+    templates: dict[tuple[int, int], tuple[bytes, int]] = {}  # by class id and alignment
+    scores_at = []
+    for class_id in detections.class_ids.tolist():
+        template = templates.get((class_id, end % 8))
+        if template is None:
             text = class_names[class_id] if use_names else str(class_id)
-            beginning = beginnings[class_id] = _begin_detection(frame, text)
-        writer.align(4)
-        writer.raw(beginning)
-        writer.float64s(score)
-        writer.raw(UNIT_POSE)
-        writer.float64s(x, y, 0.0, width, height)
-        writer.raw(EMPTY_STRING)
-    return writer.take()
+            template = templates[class_id, end % 8] = _build_template(frame, text, end % 8)
+        piece, score_at = template
+        scores_at.append(end + score_at)
+        pieces.append(piece)
+        end += len(piece)
+    message = bytearray().join(pieces)
+    numbers = np.frombuffer(message, '<f8', end // 8, len(ENCAPSULATION))
+    score_places = np.array(scores_at, np.int64) // 8
+    numbers[score_places] = detections.scores
+    numbers[score_places[:, None] + BOX_PLACES] = xyxy_to_cxcywh(detections.boxes_xyxy)
+    return bytes(message)
 
 
 def serialise_statuses(statuses: Sequence[DiagnosticText], frame: Frame) -> bytes:
@@ -151,10 +153,24 @@ def serialise_statuses(statuses: Sequence[DiagnosticText], frame: Frame) -> byte
     return writer.take()
 
 
-def _begin_detection(frame: Frame, class_id: str) -> bytes:
-    """Return a vision_msgs/Detection2D up to the score of its only hypothesis."""
+def _build_template(frame: Frame, class_id: str, misalignment: int) -> tuple[bytes, int]:
+    """Return a vision_msgs/Detection2D with zeros for its numbers, and where its score lies.
+
+    Args:
+        frame: Frame whose header it carries.
+        class_id: Of its only hypothesis.
+        misalignment: Bytes between the last multiple of 8 and the detection.
+    """
     writer = CdrWriter()
+    writer.raw(bytes(misalignment))
     writer.header(frame)
     writer.uint32(1)  # hypotheses
     writer.string(class_id)
-    return writer.take()[len(ENCAPSULATION) :]
+    writer.align(8)
+    begin = len(ENCAPSULATION) + misalignment
+    score_at = len(writer.take()) - begin
+    writer.float64s(0.0)
+    writer.raw(UNIT_POSE)
+    writer.float64s(*[0.0] * 5)  # centre x and y, angle, width, height
+    writer.raw(EMPTY_STRING)
+    return writer.take()[begin:], score_at

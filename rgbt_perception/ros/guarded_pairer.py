@@ -42,6 +42,12 @@ class GuardedPairer:
         with self._lock:
             return self._pairer.poll(now_ns)
 
+    @property
+    def has_deadline(self) -> bool:
+        """True while ``poll`` will have something to decide."""
+        with self._lock:
+            return self._pairer.next_deadline_ns is not None
+
     def empty(self) -> list[Pair]:
         """Take out what waits; what it knows about rates and clock offset stays.
 

@@ -86,6 +86,7 @@ class PerceptionLoop:
         self._engine_watch: EngineWatch | None = None
         self._poses: PoseLookup | None = None
         self._timers: list[Timer] = []
+        self._poll_timer: Timer | None = None  # runs only while frames wait
         self._report_timer: Timer | None = None
         # Changes of the pipeline; the worker makes them before its next pair.
         self._changes: deque[Callable[[], None]] = deque()
@@ -126,9 +127,9 @@ class PerceptionLoop:
         )
         self._cameras = Cameras(self._node, config.input, self._reporter.diagnostics, consumers)
         self._clock_watch = ClockWatch(self._node, self._note_clock_jump)
-        self._add_timer(POLL_PERIOD_S, self._poll)
-        self._outputs.look_for_subscribers()
-        self._add_timer(LOOK_PERIOD_S, self._outputs.look_for_subscribers)
+        self._poll_timer = self._add_timer(POLL_PERIOD_S, self._poll)
+        self._look()
+        self._add_timer(LOOK_PERIOD_S, self._look)
         self._report_timer = self._add_timer(config.diagnostics.period_s, self._report)
         if registration.needs_pose:
             self._poses = PoseLookup(self._node)
@@ -145,7 +146,7 @@ class PerceptionLoop:
         for part in (self._cameras, self._clock_watch, self._poses):
             if part is not None:
                 part.close()
-        self._timers, self._report_timer = [], None
+        self._timers, self._poll_timer, self._report_timer = [], None, None
         self._cameras, self._clock_watch, self._poses = None, None, None
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(self.drain_timeout_s):
@@ -185,6 +186,11 @@ class PerceptionLoop:
             self._reporter.diagnostics.start_over(time.monotonic_ns())
             self._report()
 
+    def give_way(self) -> None:
+        """Let a busy worker get on before a request is handled; see ``Worker.give_way``."""
+        if self._worker is not None:
+            self._worker.give_way()
+
     def snapshot_source(self) -> SnapshotSource | None:
         """Return what there is to write about the newest pair, None before the first."""
         last = self._last
@@ -221,6 +227,7 @@ class PerceptionLoop:
     def _take_frame(self, frame: Frame, now_ns: int) -> None:
         self._newest[frame.modality] = frame.frame_id
         self._hand_over(self._pairer.push(frame, now_ns))
+        self._poll_while_frames_wait()
 
     def _take_camera(self, modality: Modality, camera: CameraModel) -> None:
         self._changes.append(lambda: self._pipeline.set_camera(modality, camera))
@@ -250,11 +257,26 @@ class PerceptionLoop:
             self._reporter.diagnostics.note_superseded()
         self._changes.append(self._pipeline.reset)
 
+    def _look(self) -> None:
+        self._outputs.look_for_subscribers()
+        self._poll()
+
+    def _poll_while_frames_wait(self) -> None:
+        # Each time the executor wakes up costs a millisecond, whatever it then does: polling all
+        # the time took a tenth of a core and more (``python -m bench.node_load``).
+        timer = self._poll_timer
+        if timer is None or timer.is_canceled() is not self._pairer.has_deadline:
+            return
+        if timer.is_canceled():
+            timer.reset()
+        else:
+            timer.cancel()
+
     def _poll(self) -> None:
-        if self._worker is not None:
-            self._worker.give_way()
+        self.give_way()
         now_ns = time.monotonic_ns()
         self._hand_over(self._pairer.poll(now_ns))
+        self._poll_while_frames_wait()
         if self._reporter.diagnostics.take_urgent(now_ns):
             self._report()
             if self._report_timer is not None:  # the next regular one: a whole period later

@@ -38,6 +38,7 @@ def engine_status(pipeline: Pipeline, node_name: str) -> DiagnosticStatus:
         'precision': engine.precision,
         'status': state.status,
         'fallback_from': state.fallback_from,
+        'building': state.building,
         'timeouts': str(state.num_timeouts),
         'failures': str(state.num_failures),
         'reopened': str(state.num_reopened),

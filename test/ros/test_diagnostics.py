@@ -283,6 +283,14 @@ def test_the_hottest_detection_above_the_limit_is_named(diagnostics):
     assert statuses(diagnostics, 2 * SECOND)['thermal input'].level == DiagnosticStatus.OK
 
 
+def test_a_build_in_the_background_is_shown(diagnostics):
+    engine = SimpleNamespace(
+        **{**vars(PIPELINE.engine), 'state': EngineState(building='tensorrt')}
+    )
+    status = statuses(diagnostics, SECOND, pipeline=changed(engine=engine))['engine']
+    assert (status.level, values(status)['building']) == (DiagnosticStatus.OK, 'tensorrt')
+
+
 @pytest.mark.parametrize(
     ('state', 'level', 'text'),
     [

@@ -184,6 +184,31 @@ def test_a_detection_is_centre_and_size_with_the_header_of_the_frame():
     assert first.id == ''
 
 
+@pytest.mark.parametrize('frame_id', ['', 'a', 'ab', 'abc', 'abcd', 'abcdefgh'])
+def test_detections_of_classes_in_turn_are_read_whatever_their_padding(frame_id):
+    names = ('x', 'per', 'person', 'traffic light')
+    class_ids = np.array([0, 1, 1, 1, 2, 3, 0, 2, 2, 3], np.int64)
+    low = np.arange(20, dtype=np.float32).reshape(10, 2)
+    detections = Detections(
+        boxes_xyxy=np.concatenate([low, low + np.float32([2, 4])], axis=1),
+        scores=np.arange(10, dtype=np.float32) / 16,
+        class_ids=class_ids,
+    )
+    frame = replace(FRAME, frame_id=frame_id)
+    written = serialise_detections(detections, frame=frame, class_names=names, use_names=True)
+    found = deserialize_message(written, Detection2DArray).detections
+    centres = [(item.bbox.center.position.x, item.bbox.center.position.y) for item in found]
+    np.testing.assert_array_equal(centres, low + np.float32([1, 2]))
+    assert {(item.bbox.size_x, item.bbox.size_y, item.bbox.center.theta) for item in found} == {
+        (2.0, 4.0, 0.0)
+    }
+    results = [item.results[0] for item in found]
+    assert [one.hypothesis.score for one in results] == detections.scores.tolist()
+    assert [one.hypothesis.class_id for one in results] == [names[k] for k in class_ids]
+    assert all(one.pose.pose.orientation.w == 1.0 for one in results)
+    assert {item.header.frame_id for item in found} == {frame_id}
+
+
 def test_class_ids_may_be_indices():
     message = build_detections(
         build_result().detections, class_names=('a', 'b', 'c'), use_names=False
