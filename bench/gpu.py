@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency, throughput and share of the roofline of torch in bf16 on one NVIDIA GPU.
+
+    python -m bench.gpu [--rounds N] [--device cuda:N] [--out DIR]
+
+ViT-S/16 and ViT-B/16 with their heads at 480x640, random weights. 'replay' is one pair in GPU
+memory to the outputs of the heads, replayed as a CUDA graph; 'eager' the same without the graph;
+'host to host' from float32 images in host memory to outputs in host memory; 'batch' four pairs,
+replayed. All four take turns in every round. Without a CUDA device nothing is measured: the file
+says 'not run', and the exit status is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+import sys
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.report import (
+    add_common_arguments,
+    Bound,
+    conditions,
+    describe,
+    describe_bounds,
+    new_parser,
+    print_bounds,
+    write_results,
+)
+from rgbt_models.build import create_model, RGBTModel
+from rgbt_perception.engine.torch_precision import lower_precision
+from rgbt_perception.engine.torch_runs import Capture, capture_cuda_graph, ShapeRun
+
+INPUT_HW = (480, 640)
+PRECISION = 'bf16'
+BATCH_SIZE = 4
+ROUNDS = 300
+NUM_CLASSES = 13
+# Largest bf16 matrix product measured on an H200, see docs/engines.md.
+CEILING_FLOPS = 790e12
+MAX_REPLAY_MS = {'small': 0.9, 'base': 1.8}
+MIN_EAGER_OVER_REPLAY = 2.0
+MAX_HOST_OVER_REPLAY = 1.35
+MIN_PAIRS_PER_S = 1000.0
+NOT_RUN = 'not run'
+
+Call: TypeAlias = Callable[[], object]
+# Runs a call to its end and returns how long that took, ms.
+Timer: TypeAlias = Callable[[Call], float]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sides:
+    """What is compared, for one model; each call queues its work, 'host to host' ends it too.
+
+    Attributes:
+        calls: 'replay', 'eager', 'host to host' and 'batch'.
+        flops: Floating point operations of one pair, two per multiplication with addition.
+    """
+
+    calls: Mapping[str, Call]
+    flops: int
+
+
+def build_sides(
+    model: RGBTModel,
+    input_hw: tuple[int, int],
+    *,
+    capture: Capture,
+    synchronise: Callable[[], None],
+) -> Sides:
+    """Prepare what is measured of a model.
+
+    Args:
+        model: In evaluation mode, on the device and in the precision that are measured.
+        input_hw: Height and width of the images, px.
+        capture: Turns a call into one that repeats its work in the same memory.
+        synchronise: Waits for the work queued so far.
+    """
+    device = next(model.parameters()).device
+
+    def bind(batch_size: int) -> Callable[[], Mapping[str, torch.Tensor]]:
+        images = [torch.randn(batch_size, 3, *input_hw, device=device) for _ in range(2)]
+        available = torch.ones(batch_size, 2, device=device)
+        return lambda: model(*images, available)
+
+    eager = bind(1)
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(size=(1, 3, *input_hw)).astype(np.float32) for _ in range(2)]
+    arrays.append(np.ones((1, 2), np.float32))
+    from_host = ShapeRun(model, arrays, device=device, capture=capture)
+    with FlopCounterMode(display=False) as counter:
+        eager()
+    calls: dict[str, Call] = {
+        'replay': capture(eager),
+        'eager': eager,
+        'host to host': lambda: from_host(arrays, synchronise=synchronise),
+        'batch': capture(bind(BATCH_SIZE)),
+    }
+    return Sides(calls=calls, flops=int(counter.get_total_flops()))
+
+
+def measure(sides: Sides, *, rounds: int, timer: Timer) -> dict[str, Any]:
+    """Time every side in turn and return milliseconds, ratios, throughput and roofline share.
+
+    Args:
+        sides: What is compared.
+        rounds: How often each has its turn.
+        timer: Runs a call to its end and returns how long that took, ms.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides.calls}
+    for _ in range(rounds):
+        for name, call in sides.calls.items():
+            times[name].append(timer(call))
+    found = {name: describe(samples, digits=4) for name, samples in times.items()}
+    replay_ms = found['replay']['median']
+    return {
+        'ms': found,
+        'eager_over_replay': round(found['eager']['median'] / replay_ms, 3),
+        'host_over_replay': round(found['host to host']['median'] / replay_ms, 3),
+        'pairs_per_s': round(BATCH_SIZE * rounds / sum(times['batch']) * 1e3, 1),
+        'gflop_per_pair': round(sides.flops / 1e9, 1),
+        'roofline_share': round(sides.flops / (replay_ms * 1e-3) / CEILING_FLOPS, 3),
+    }
+
+
+def list_bounds(measured: Mapping[str, Mapping[str, Any]]) -> list[Bound]:
+    """Return the bounds, by model; throughput is promised of the small one."""
+    bounds = []
+    for name, values in measured.items():
+        bounds += [
+            Bound(
+                name=f'{name}: replay, median',
+                value=values['ms']['replay']['median'],
+                at_most=MAX_REPLAY_MS[name],
+                unit='ms',
+            ),
+            Bound(
+                name=f'{name}: eager over replay',
+                value=values['eager_over_replay'],
+                at_least=MIN_EAGER_OVER_REPLAY,
+            ),
+            Bound(
+                name=f'{name}: host to host over replay',
+                value=values['host_over_replay'],
+                at_most=MAX_HOST_OVER_REPLAY,
+            ),
+        ]
+    if 'small' in measured:
+        bounds.append(
+            Bound(
+                name=f'small: sustained, batch {BATCH_SIZE}',
+                value=measured['small']['pairs_per_s'],
+                at_least=MIN_PAIRS_PER_S,
+                unit='pairs/s',
+            )
+        )
+    return bounds
+
+
+def time_on_cuda(call: Call) -> float:
+    """Return how long a call and the work it queues take, ms."""
+    torch.cuda.synchronize()
+    started = perf_counter()
+    call()
+    torch.cuda.synchronize()
+    return (perf_counter() - started) * 1e3
+
+
+def build_model(architecture: str, device: str) -> RGBTModel:
+    """Return a model with random weights as the torch engine runs it on CUDA."""
+    torch.manual_seed(0)
+    model = create_model(
+        architecture, num_detection_classes=NUM_CLASSES, num_segmentation_classes=NUM_CLASSES
+    ).eval()
+    lower_precision(model, PRECISION)
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def measure_on_cuda(device: str, rounds: int) -> dict[str, dict[str, Any]]:
+    """Measure both models on a CUDA device."""
+    measured = {}
+    place = torch.device(device)
+    with torch.cuda.device(place), torch.cuda.stream(torch.cuda.Stream(place)):
+        for name in MAX_REPLAY_MS:
+            with torch.inference_mode():
+                sides = build_sides(
+                    build_model(name, device),
+                    INPUT_HW,
+                    capture=capture_cuda_graph,
+                    synchronise=torch.cuda.synchronize,
+                )
+                measured[name] = measure(sides, rounds=rounds, timer=time_on_cuda)
+    return measured
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Declare the arguments."""
+    parser = new_parser('gpu', __doc__)
+    parser.add_argument('--device', default='cuda:0', help='(default: %(default)s)')
+    add_common_arguments(parser, rounds=ROUNDS)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; return the exit status, 1 when a bound is broken."""
+    args = build_parser().parse_args(arguments)
+    facts = conditions(
+        input='x'.join(map(str, INPUT_HW)),
+        precision=PRECISION,
+        batch=BATCH_SIZE,
+        rounds=args.rounds,
+        ceiling_tflops=CEILING_FLOPS / 1e12,
+    )
+    if not torch.cuda.is_available():
+        path = write_results('gpu', {'conditions': facts, 'status': NOT_RUN}, args.out)
+        print(f'{NOT_RUN}: torch sees no CUDA device, expected an NVIDIA GPU; wrote {path}')
+        return 0
+    facts['gpu'] = torch.cuda.get_device_name(args.device)
+    measured = measure_on_cuda(args.device, args.rounds)
+    bounds = list_bounds(measured)
+    results = {
+        'conditions': facts,
+        'status': 'run',
+        'models': measured,
+        **describe_bounds(bounds),
+    }
+    return print_bounds(bounds, write_results('gpu', results, args.out))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cards that are measured: of users, shipped, or with random weights.
+
+An engine takes as long for random weights as for trained ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+import shutil
+import tempfile
+
+import numpy as np
+
+from rgbt_models.card import CARD_FILE, GRAPH_FILE, hash_file, load_card, ModelCard, WEIGHTS_FILE
+from rgbt_models.graph_variant import VariantRequest
+from rgbt_perception.types import FloatArray
+
+RANDOM_PREFIX = 'random:'
+RANDOM_HW = (480, 640)
+SEED = 0
+NUM_FEEDS = 4
+PATTERN_CARD = 'tiny'  # whose classes, normalisation and levels a random card takes
+
+
+@contextmanager
+def opened_card(
+    name: str, input_hw: tuple[int, int] | None = None, *, int8_targets: Iterable[str] = ()
+) -> Iterator[ModelCard]:
+    """Give the card of a name; what is made for it lies in a folder that is removed.
+
+    Args:
+        name: Of a shipped card, a path, or 'random:ARCHITECTURE'.
+        input_hw: Preferred network input of a card with random weights, None = 480x640.
+        int8_targets: Runtimes for which a quantised graph is made when the card has none. It is
+            calibrated with noise: as fast as one that users make, but not as accurate.
+
+    Raises:
+        CardError: If there is no such card or architecture, or the size does not suit it.
+        ExportError: If a graph cannot be made.
+    """
+    with tempfile.TemporaryDirectory(prefix='rgbt-bench-') as folder:
+        if name.startswith(RANDOM_PREFIX):
+            architecture = name.removeprefix(RANDOM_PREFIX)
+            random_folder = Path(folder, architecture)
+            card = write_random_card(architecture, input_hw or RANDOM_HW, random_folder)
+        else:
+            card = load_card(name)
+        missing = [item for item in int8_targets if card.find_graph(item, 'int8') is None]
+        if missing and not card.is_published:
+            copy = shutil.copytree(card.folder, Path(folder, f'{card.name}_int8'))
+            card = add_int8_graphs(load_card(copy), missing)
+        yield card
+
+
+def add_int8_graphs(card: ModelCard, targets: Iterable[str]) -> ModelCard:
+    """Write quantised graphs, calibrated with noise, into the folder of a card; return it anew.
+
+    Raises:
+        ExportError: If a graph cannot be made.
+    """
+    from rgbt_models.export_variant import export_variant
+
+    feeds = draw_feeds(card.input_hw)
+    for target in targets:
+        request = VariantRequest(precision='int8', target=target)
+        variant = export_variant(card, request, card.folder, calibrate=lambda: feeds)
+        card = card.with_variant(variant)
+    (card.folder / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
+    return card
+
+
+def draw_feeds(input_hw: tuple[int, int]) -> list[dict[str, FloatArray]]:
+    """Return inputs of the network by name: standardised noise."""
+    rng = np.random.default_rng(SEED)
+    shapes = {'rgb': (1, 3, *input_hw), 'thermal': (1, 3, *input_hw)}
+    return [
+        {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        | {'available': np.ones((1, 2), np.float32)}
+        for _ in range(NUM_FEEDS)
+    ]
+
+
+def write_random_card(architecture: str, input_hw: tuple[int, int], folder: Path) -> ModelCard:
+    """Write a card of an architecture with random weights: weights, graph and ``card.json``.
+
+    Args:
+        architecture: A name of ``rgbt_models.build.ARCHITECTURES``, or 'encoder: <timm ViT>'.
+        input_hw: Preferred network input of the card, px.
+        folder: Receives the files; made when it is missing.
+
+    Returns:
+        The card; its metrics are empty and its training data say that there were none.
+
+    Raises:
+        CardError: If the architecture is unknown, or the size does not suit it.
+        ExportError: If the graph does not reproduce torch.
+    """
+    import torch
+
+    from rgbt_models.build import create_model
+    from rgbt_models.export import export_graph
+    from rgbt_models.weights import save_weights
+
+    pattern = load_card(PATTERN_CARD)
+    torch.manual_seed(SEED)
+    model = create_model(
+        architecture,
+        num_detection_classes=len(pattern.detection_classes),
+        num_segmentation_classes=len(pattern.segmentation_classes),
+    ).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    export_graph(model, folder / GRAPH_FILE)
+    save_weights(model, folder / WEIGHTS_FILE)
+    card = replace(
+        pattern,
+        name=folder.name,
+        version='0',
+        architecture=architecture,
+        input_hw=input_hw,
+        weights_sha256=hash_file(folder / WEIGHTS_FILE),
+        graph_sha256=hash_file(folder / GRAPH_FILE),
+        training_data='None: random weights, to measure how long it takes.',
+        training={},
+        metrics={},
+        variants=(),
+        folder=folder,
+    )
+    (folder / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
+    return card

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines of one card beside each other, every one in a process of its own.
+
+All processes are started once and take turns in every round; torch in fp32, which the others are
+compared with, has the first and the last turn, so that drift of the machine shows. How long an
+engine takes to come up is measured before, with processes that end after their first result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+import math
+from statistics import mean, median
+
+from rgbt_perception.benchmark.report import Bound
+from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
+from rgbt_perception.benchmark.side import Opening, Side, SideProcess, Task, Turn
+from rgbt_perception.errors import ProcessError
+
+BASELINE = Side(backend='torch', precision='fp32')
+SIDES = (
+    BASELINE,
+    Side(backend='onnx', precision='fp32'),
+    Side(backend='onnx', precision='int8'),
+    Side(backend='openvino', precision='fp32'),
+    Side(backend='openvino', precision='bf16'),
+    Side(backend='openvino', precision='int8'),
+)
+# Largest processor time over that of torch in fp32.
+MAX_CPU_RATIOS = {
+    'openvino fp32': 0.50,
+    'openvino bf16': 0.28,
+    'openvino int8': 0.20,
+    'onnx fp32': 0.60,
+    'onnx int8': 0.40,
+}
+# Largest peak memory over that of torch in fp32.
+MAX_MEMORY_RATIOS = {'openvino int8': 0.6}
+# Longest time from the start of the process to its first result, s.
+MAX_LOADS_S = dict.fromkeys(MAX_CPU_RATIOS, 2.0)
+MIB = 1 << 20
+DIGITS = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class Measured:
+    """What was measured of one side.
+
+    Attributes:
+        openings: How it came up, one per process; the first found no compiled engine.
+        turns: One per round.
+        reference_turns: The last turn of the baseline in every round; empty for other sides.
+        peak_memory_bytes: Largest resident memory of the process that took the turns.
+    """
+
+    openings: list[Opening] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    reference_turns: list[Turn] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What was measured of one card.
+
+    Attributes:
+        measured: By side, the baseline first.
+        refused: Sentence by name of a side that could not be measured.
+    """
+
+    measured: dict[Side, Measured]
+    refused: dict[str, str]
+
+
+def compare_engines(
+    task: Task,
+    sides: Sequence[Side],
+    *,
+    num_rounds: int,
+    num_runs: int,
+    note: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Measure the sides in turns; a side that cannot be opened is left out and says why.
+
+    Args:
+        task: What they run; with an empty ``cache_dir`` folder, their first opening is a cold one.
+        sides: Engines; the baseline is measured in any case.
+        num_rounds: Rounds, also the number of processes that are started to time the opening.
+        num_runs: Runs of the network per turn.
+        note: Told what happens, for a progress display.
+
+    Raises:
+        ProcessError: If the baseline cannot be opened, or an engine fails while it is measured.
+    """
+    comparison = Comparison(measured={}, refused={})
+    in_order = (BASELINE, *(side for side in sides if side != BASELINE))
+    for _ in range(num_rounds - 1):
+        for process in _open_each(in_order, task, comparison, note):
+            process.close()
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(process)
+            for process in _open_each(in_order, task, comparison, note)
+        ]
+        for index in range(num_rounds):
+            for process in processes:
+                note(f'round {index + 1} of {num_rounds}: {process.side.name}')
+                comparison.measured[process.side].turns.append(process.run(num_runs))
+            comparison.measured[BASELINE].reference_turns.append(processes[0].run(num_runs))
+        for process in processes:
+            comparison.measured[process.side].peak_memory_bytes = process.peak_memory_bytes()
+    return comparison
+
+
+def _open_each(
+    sides: Sequence[Side], task: Task, comparison: Comparison, note: Callable[[str], None]
+) -> Iterator[SideProcess]:
+    """Open one side after the other, and note how it came up or why it did not."""
+    for side in sides:
+        if side.name in comparison.refused:
+            continue
+        note(f'opening {side.name}')
+        try:
+            process = SideProcess(side, task)
+        except ProcessError as error:
+            if side == BASELINE:
+                raise
+            comparison.refused[side.name] = str(error)
+            comparison.measured.pop(side, None)
+            continue
+        comparison.measured.setdefault(side, Measured()).openings.append(process.opening)
+        yield process
+
+
+def describe_comparison(comparison: Comparison) -> dict[str, object]:
+    """Return the figures of every side as JSON values."""
+    baseline = comparison.measured[BASELINE]
+    return {
+        'engines': {
+            side.name: _describe_side(measured, baseline)
+            for side, measured in comparison.measured.items()
+        },
+        'not_measured': comparison.refused,
+        'drift': {
+            'what': 'last over first turn of torch fp32 in a round, processor time',
+            **_spread(
+                [
+                    median(last.cpu_ms) / median(first.cpu_ms)
+                    for first, last in zip(baseline.turns, baseline.reference_turns, strict=True)
+                ]
+            ),
+        },
+    }
+
+
+def _describe_side(measured: Measured, baseline: Measured) -> dict[str, object]:
+    wall_ms = [value for turn in measured.turns for value in turn.wall_ms]
+    first, loads_s = measured.openings[0], [item.load_s for item in measured.openings]
+    return {
+        'device': first.device,
+        'precision': first.precision,
+        'cpu_ms': _spread([median(turn.cpu_ms) for turn in measured.turns]),
+        'wall_ms': _spread([median(turn.wall_ms) for turn in measured.turns]),
+        'cpu_ratio': _spread(_ratios(measured, baseline, 'cpu_ms')),
+        'wall_ratio': _spread(_ratios(measured, baseline, 'wall_ms')),
+        'peak_memory_mib': round(measured.peak_memory_bytes / MIB, 1),
+        'memory_ratio': _round(measured.peak_memory_bytes / baseline.peak_memory_bytes),
+        'load_s': _spread(loads_s),
+        'first_load_s': _round(first.load_s),
+        'open_s': _spread([item.open_s for item in measured.openings]),
+        'num_runs': len(wall_ms),
+        **performance_metrics(*back_to_back(wall_ms)),
+    }
+
+
+def _ratios(measured: Measured, baseline: Measured, name: str) -> list[float]:
+    """Return the median of each round over the mean of both turns of the baseline around it."""
+    return [
+        median(getattr(turn, name)) / mean((median(getattr(a, name)), median(getattr(b, name))))
+        for turn, a, b in zip(
+            measured.turns, baseline.turns, baseline.reference_turns, strict=True
+        )
+    ]
+
+
+def list_bounds(
+    card_name: str, described: dict[str, object], sides: Sequence[Side]
+) -> list[Bound]:
+    """Return the promises for the sides that were asked for; one not measured breaks them.
+
+    Args:
+        card_name: Name of the card, for the text.
+        described: What ``describe_comparison`` gave.
+        sides: What was asked for.
+    """
+    engines = described['engines']
+    assert isinstance(engines, dict)
+    bounds: list[Bound] = []
+    for name in (side.name for side in sides):
+        engine = engines.get(name)
+        values = {'cpu': math.nan, 'memory': math.nan, 'load': math.nan}
+        if engine is not None:
+            values['cpu'] = engine['cpu_ratio']['median']
+            values['memory'] = engine['memory_ratio']
+            values['load'] = max(engine['first_load_s'], engine['load_s']['median'])
+        for key, what, at_most, unit in (
+            ('cpu', 'processor time over torch fp32', MAX_CPU_RATIOS.get(name), ''),
+            ('memory', 'peak memory over torch fp32', MAX_MEMORY_RATIOS.get(name), ''),
+            ('load', 'start to first result, cold or usual', MAX_LOADS_S.get(name), 's'),
+        ):
+            if at_most is not None:
+                text = f'{card_name}, {name}: {what}'
+                bounds.append(Bound(name=text, value=values[key], at_most=at_most, unit=unit))
+    return bounds
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        'median': _round(median(values)),
+        'min': _round(min(values)),
+        'max': _round(max(values)),
+    }
+
+
+def _round(value: float) -> float:
+    return round(value, DIGITS)
