@@ -9,7 +9,15 @@ import math
 from rgbt_models.card import MdiCalibration
 from rgbt_perception.config import DominanceConfig
 from rgbt_perception.errors import ShapeError
-from rgbt_perception.types import Dominance, DominanceState, FloatArray, Mode, NS_PER_S, RawOutputs
+from rgbt_perception.types import (
+    Dominance,
+    DominanceState,
+    FloatArray,
+    Mode,
+    NS_PER_S,
+    Perceived,
+    RawOutputs,
+)
 
 LINEAR_SHARE, CONTRAST = 'linear_share', 'contrast'  # dominance.method
 
@@ -71,7 +79,7 @@ class DominanceFilter:
 
     def update(
         self,
-        raw: RawOutputs | None,
+        raw: RawOutputs | Perceived | None,
         mode: Mode,
         stamp_ns: int,
         *,
@@ -80,7 +88,7 @@ class DominanceFilter:
         """Take one network output into the average.
 
         Args:
-            raw: Outputs of the network; None in mode NONE.
+            raw: Outputs of the network, decoded or not; None in mode NONE.
             mode: Which cameras the network used.
             stamp_ns: Stamp of the reference frame, ns.
             contrast_advantage: Of RGB, -1..1, which then is the index; NaN = the shares are.

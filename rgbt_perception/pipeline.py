@@ -16,13 +16,12 @@ from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.dominance_filter import CONTRAST, DominanceFilter
 from rgbt_perception.engine import Engine, open_engine, supervise
+from rgbt_perception.engine.stages import Images, perceive
 from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.misregistration import MisregistrationMonitor
 from rgbt_perception.object_contrast import MIN_SCORE, ObjectContrast
-from rgbt_perception.postprocess import decode_detections, decode_label_map
-from rgbt_perception.preprocess import build_batch
 from rgbt_perception.radiometry import Radiometry
 from rgbt_perception.registration import Registration
 from rgbt_perception.temperatures import measure_temperatures, unknown_temperatures
@@ -93,14 +92,13 @@ class Pipeline:
             return self._empty_result(pair, mode_reason, started)
         native = None if mode is Mode.RGB_ONLY else self._normalise_thermal(pair)
         thermal = self._on_reference(native, pair)
-        batch = build_batch(pair, mode, thermal, self.card, self.input_hw)
-        preprocessed = perf_counter()
-        raw = self.engine.run(batch)
-        inferred = perf_counter()
-        letterbox, source_hw = batch.letterbox, batch.source_hw
-        found = decode_detections(raw, letterbox, source_hw, self._decoding(mode))
+        images = Images(
+            pair=pair, mode=mode, thermal=thermal, card=self.card, input_hw=self.input_hw
+        )
+        prepared = perf_counter()
+        perceived = perceive(self.engine, images, self._decoding(mode))
+        found, label_map = perceived.detections, perceived.label_map
         detections = found.at_least(self.config.output.score_threshold)
-        label_map = decode_label_map(raw, letterbox, source_hw)
         advantage = math.nan
         if mode is Mode.FUSED and pair.rgb is not None and thermal is not None:
             self._misregistration = self._measure_misregistration(pair.rgb, thermal)
@@ -108,7 +106,7 @@ class Pipeline:
                 rgb = pair.rgb.pixels
                 advantage = self._object_contrast(rgb, thermal, native, found, label_map)
         dominance = self._dominance.update(
-            raw, mode, pair.reference.stamp_ns, contrast_advantage=advantage
+            perceived, mode, pair.reference.stamp_ns, contrast_advantage=advantage
         )
         return Result(
             pair=pair,
@@ -119,8 +117,8 @@ class Pipeline:
             dominance=dominance,
             temperatures=self._temperatures(pair, mode, detections),
             misregistration=self._misregistration,
-            share_map=raw.share_map[0, 0],
-            times=_times(started, preprocessed, inferred),
+            share_map=perceived.share_map[0, 0],
+            times=_times(started, prepared, perceived.preprocess_ms, perceived.infer_ms),
         )
 
     def warm_up(self) -> None:
@@ -222,7 +220,6 @@ class Pipeline:
 
     def _empty_result(self, pair: Pair, mode_reason: str, started: float) -> Result:
         dominance = self._dominance.update(None, Mode.NONE, pair.reference.stamp_ns)
-        assessed = perf_counter()
         return Result(
             pair=pair,
             mode=Mode.NONE,
@@ -237,7 +234,7 @@ class Pipeline:
             temperatures=unknown_temperatures(0),
             misregistration=self._misregistration,
             share_map=np.zeros((0, 0), np.float32),
-            times=_times(started, assessed, assessed),
+            times=_times(started, perf_counter()),
         )
 
 
@@ -260,9 +257,10 @@ def open_pipeline(config: PerceptionConfig, *, supervised: bool = False) -> Pipe
         EngineError: If the runtime refuses the model.
     """
     card = load_card(config.model.card)
-    _choose_input_hw(card, config)  # before the slow part
+    # What an engine builds for one size of input, it builds for the size of the settings.
+    card_of_engine = replace(card, input_hw=_choose_input_hw(card, config))
     open_it = supervise if supervised else open_engine
-    return Pipeline(card=card, engine=open_it(card, config.engine), config=config)
+    return Pipeline(card=card, engine=open_it(card_of_engine, config.engine), config=config)
 
 
 def _choose_input_hw(card: ModelCard, config: PerceptionConfig) -> tuple[int, int]:
@@ -277,9 +275,14 @@ def _choose_input_hw(card: ModelCard, config: PerceptionConfig) -> tuple[int, in
     return input_hw
 
 
-def _times(started: float, preprocessed: float, inferred: float) -> StageTimes:
+def _times(
+    started: float, prepared: float, preprocess_ms: float = 0.0, infer_ms: float = 0.0
+) -> StageTimes:
+    """Return the times until now; the stages around the network began at ``prepared``."""
+    before_ms, latency_ms = ((end - started) * 1e3 for end in (prepared, perf_counter()))
+    preprocess_ms += before_ms
     return StageTimes(
-        preprocess_ms=(preprocessed - started) * 1e3,
-        infer_ms=(inferred - preprocessed) * 1e3,
-        postprocess_ms=(perf_counter() - inferred) * 1e3,
+        preprocess_ms=preprocess_ms,
+        infer_ms=infer_ms,
+        postprocess_ms=latency_ms - preprocess_ms - infer_ms,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from rgbt_models.card import ModelCard
 from rgbt_models.normalise import standardise
-from rgbt_perception.geometry import letterbox_transform, resize
+from rgbt_perception.geometry import letterbox_transform, Matrix, resize
 from rgbt_perception.types import Batch, FloatArray, Frame, LetterboxTransform, Mode, Pair
 
 
@@ -46,14 +46,18 @@ def build_batch(
         _prepare_rgb(pair.rgb, card, transform, rgb[0])
     if mode is not Mode.RGB_ONLY and thermal is not None:
         _prepare_thermal(thermal, card, transform, heat[0])
-    available = [mode is not Mode.THERMAL_ONLY, mode is not Mode.RGB_ONLY]
     return Batch(
         rgb=rgb,
         thermal=heat,
-        available=np.asarray([available], np.float32),
+        available=find_available(mode),
         letterbox=transform,
         source_hw=source_hw,
     )
+
+
+def find_available(mode: Mode) -> FloatArray:
+    """Return which modalities a mode uses, shape (1, 2), float32 in {0, 1}, RGB first."""
+    return np.asarray([[mode is not Mode.THERMAL_ONLY, mode is not Mode.RGB_ONLY]], np.float32)
 
 
 def _prepare_rgb(
@@ -63,9 +67,9 @@ def _prepare_rgb(
     out: FloatArray,
 ) -> None:
     """Write the network input of an RGB frame into ``out``, shape (3, h, w), zeros before."""
-    content = resize(frame.pixels, _content_hw(frame.size_hw, transform))
+    content = resize(frame.pixels, content_size(frame.size_hw, transform))
     tables = _standardised_levels(card.rgb_mean, card.rgb_std)
-    window = _whole_pixels((content.shape[0], content.shape[1]), frame.size_hw, transform)
+    window = find_window((content.shape[0], content.shape[1]), frame.size_hw, transform)
     # 256 grey levels have 256 results: looking them up is exact and takes a tenth of the time.
     for channel, plane, table in zip(out, cv2.split(content), tables, strict=True):
         if window is not None:
@@ -79,9 +83,9 @@ def _prepare_thermal(
 ) -> None:
     """Write the network input of a thermal image into ``out``, shape (3, h, w), zeros before."""
     source_hw = (image.shape[0], image.shape[1])
-    content = resize(image, _content_hw(source_hw, transform))
+    content = resize(image, content_size(source_hw, transform))
     standardised = standardise(content[..., None], (card.thermal_mean,), (card.thermal_std,))
-    window = _whole_pixels((content.shape[0], content.shape[1]), source_hw, transform)
+    window = find_window((content.shape[0], content.shape[1]), source_hw, transform)
     if window is not None:
         out[0][window] = standardised[0]
     else:
@@ -99,12 +103,13 @@ def _standardised_levels(
     return tuple(table[0] for table in standardise(image, mean, std))
 
 
-def _content_hw(source_hw: tuple[int, int], transform: LetterboxTransform) -> tuple[int, int]:
+def content_size(source_hw: tuple[int, int], transform: LetterboxTransform) -> tuple[int, int]:
+    """Return the height and width that an image is resized to, whole px."""
     height, width = (max(1, round(side * transform.scale)) for side in source_hw)
     return height, width
 
 
-def _whole_pixels(
+def find_window(
     content_hw: tuple[int, int], source_hw: tuple[int, int], transform: LetterboxTransform
 ) -> tuple[slice, slice] | None:
     """Return the rows and columns that the content covers; None when they are not whole."""
@@ -124,17 +129,23 @@ def _warp(
 
     One more resampling, so that boxes map back exactly whatever the size of the source.
     """
-    content_hw = (plane.shape[0], plane.shape[1])
+    matrix = warp_matrix((plane.shape[0], plane.shape[1]), source_hw, transform)
+    cv2.warpAffine(plane, matrix, (out.shape[1], out.shape[0]), dst=out)
+
+
+def warp_matrix(
+    content_hw: tuple[int, int], source_hw: tuple[int, int], transform: LetterboxTransform
+) -> Matrix:
+    """Return where the resized content goes, shape (2, 3), px of OpenCV; it mixes no axes."""
     stretch_x, stretch_y = _stretch_xy(content_hw, source_hw, transform)
     top, left = round(transform.pad_y, 6), round(transform.pad_x, 6)
     # Edge units to OpenCV's centre units: the constant term takes half a pixel on either side.
-    matrix = np.array(
+    return np.array(
         [
             [stretch_x, 0.0, left + (stretch_x - 1.0) / 2.0],
             [0.0, stretch_y, top + (stretch_y - 1.0) / 2.0],
         ]
     )
-    cv2.warpAffine(plane, matrix, (out.shape[1], out.shape[0]), dst=out)
 
 
 def _stretch_xy(

@@ -237,6 +237,29 @@ class Detections:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Perceived:
+    """What the network found in the images of one pair, decoded, in host memory.
+
+    Attributes:
+        detections: Boxes in reference pixels.
+        label_map: (h, w) uint8 class ids at reference image size, 255 = unlabeled.
+        share_map: As in ``RawOutputs``; so are the shares and the entropies.
+        rgb_shares: (b, l) float32.
+        entropies: (b, 2) float32.
+        preprocess_ms: Time before the network; 0 for an engine that prepares images itself.
+        infer_ms: Time of the network, and of what an engine does itself around it.
+    """
+
+    detections: Detections
+    label_map: ByteArray
+    share_map: FloatArray
+    rgb_shares: FloatArray
+    entropies: FloatArray
+    preprocess_ms: float
+    infer_ms: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dominance:
     """How much each camera was relied on, or shows, for one pair. Source: ours, on MDACL's idea.

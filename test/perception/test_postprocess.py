@@ -11,7 +11,12 @@ import pytest
 
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.geometry import letterbox_boxes, letterbox_transform
-from rgbt_perception.postprocess import decode_detections, decode_label_map, suppress
+from rgbt_perception.postprocess import (
+    decode_detections,
+    decode_label_map,
+    suppress,
+    SUPPRESSING_AT_ONCE,
+)
 from rgbt_perception.types import Detections, RawOutputs
 
 INPUT_HW = (256, 320)
@@ -148,6 +153,14 @@ def test_suppression_equals_a_slow_reference(seed: int):
     corners = rng.uniform(0, 100, (80, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 60, (80, 2))], 1).astype(np.float32)
     class_ids = rng.integers(0, 3, 80)
+    assert suppress(boxes, class_ids, 0.4).tolist() == suppress_slowly(boxes, class_ids, 0.4)
+
+
+def test_suppression_of_more_boxes_than_are_looked_at_at_once_equals_the_slow_reference():
+    rng = np.random.default_rng(7)
+    corners = rng.uniform(0, 160, (2 * SUPPRESSING_AT_ONCE + 40, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 40, corners.shape)], 1)
+    boxes, class_ids = boxes.astype(np.float32), np.zeros(len(corners), np.int64)
     assert suppress(boxes, class_ids, 0.4).tolist() == suppress_slowly(boxes, class_ids, 0.4)
 
 

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs on CUDA around the network, on CPU tensors, against the stages of the CPU."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+import dataclasses
+from pathlib import Path
+
+from engine_opener import engine_factory, Opener, QUICK, wait_for
+from fakes import build_card, build_outputs, build_pair, FakeEngine, rgb_frame, thermal_frame
+import numpy as np
+import pytest
+import torch
+from torch_engines import build_torch_card, HW, torch_config
+
+from rgbt_models.card import ModelCard, OUTPUT_NAMES
+from rgbt_perception.config import build_config, OutputConfig
+from rgbt_perception.engine.stages import Images, perceive
+from rgbt_perception.engine.torch import load_network, TorchEngine
+from rgbt_perception.engine.torch_stages import find_boxes, TorchStages
+from rgbt_perception.errors import EngineError
+from rgbt_perception.geometry import letterbox_transform
+from rgbt_perception.pipeline import Pipeline
+from rgbt_perception.postprocess import decode_detections, decode_label_map
+from rgbt_perception.preprocess import build_batch
+from rgbt_perception.types import Mode, Pair, RawOutputs, Result, UNLABELED
+
+CPU = torch.device('cpu')
+INPUT_HW = (96, 160)
+# Whole pixels: the same size, larger, padded above and beside, smaller. Fractions: the others.
+SOURCES = [(96, 160), (192, 320), (96, 320), (48, 40), (101, 67), (33, 250), (7, 5), (480, 640)]
+LABELLED = [(24, 40), (96, 160), (480, 800), (101, 67), (90, 150), (7, 5)]
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> ModelCard:
+    return build_card(tmp_path)
+
+
+def build_images(
+    card: ModelCard,
+    source_hw: tuple[int, int],
+    mode: Mode = Mode.FUSED,
+    input_hw: tuple[int, int] = INPUT_HW,
+) -> Images:
+    rgb = None if mode is Mode.THERMAL_ONLY else rgb_frame(size_hw=source_hw)
+    raw = None if mode is Mode.RGB_ONLY else thermal_frame(size_hw=source_hw)
+    thermal = None if raw is None else card.thermal_normaliser(raw.pixels)
+    pair = Pair(rgb=rgb, thermal=raw)
+    return Images(pair=pair, mode=mode, thermal=thermal, card=card, input_hw=input_hw)
+
+
+@pytest.mark.parametrize('mode', [Mode.FUSED, Mode.RGB_ONLY, Mode.THERMAL_ONLY])
+@pytest.mark.parametrize('source_hw', SOURCES)
+def test_inputs_are_those_of_the_cpu_but_for_rounding_of_rgb(card, source_hw, mode):
+    images = build_images(card, source_hw, mode)
+    wanted = build_batch(images.pair, mode, images.thermal, card, INPUT_HW)
+    rgb, thermal, available = (value.numpy() for value in TorchStages(CPU).prepare(images))
+    np.testing.assert_array_equal(available, wanted.available)
+    np.testing.assert_allclose(thermal, wanted.thermal, atol=2e-5)
+    levels = 255.0 * np.array(card.rgb_std)[:, None, None] * (rgb - wanted.rgb)
+    assert np.abs(levels).max() < 1.0
+
+
+def test_a_blind_rgb_frame_gives_only_the_size(card):
+    images = dataclasses.replace(build_images(card, (101, 67)), mode=Mode.THERMAL_ONLY)
+    wanted = build_batch(images.pair, images.mode, images.thermal, card, INPUT_HW)
+    rgb, thermal, available = TorchStages(CPU).prepare(images)
+    assert not rgb.any()
+    assert available.tolist() == [[0, 1]]
+    np.testing.assert_allclose(thermal.numpy(), wanted.thermal, atol=2e-5)
+
+
+def draw_outputs(
+    seed: int, *, num_anchors: int = 400, num_classes: int = 7, num_labels: int = 6
+) -> RawOutputs:
+    """Random outputs; many scores are equal, and boxes overlap, also across the border."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(-1.0, 1.5, (1, num_anchors, num_classes)).round(1)
+    corner = rng.uniform(-20, (INPUT_HW[1], INPUT_HW[0]), (num_anchors, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(0, 60, (num_anchors, 2))], axis=1)
+    cells_hw = (INPUT_HW[0] // 4, INPUT_HW[1] // 4)
+    return RawOutputs(
+        class_logits=logits.astype(np.float32),
+        boxes_xyxy=boxes.astype(np.float32)[None],
+        segmentation_logits=rng.normal(0, 3, (1, num_labels, *cells_hw)).astype(np.float32),
+        share_map=rng.uniform(size=(1, 1, 6, 10)).astype(np.float32),
+        rgb_shares=rng.uniform(size=(1, 3)).astype(np.float32),
+        entropies=rng.uniform(size=(1, 2)).astype(np.float32),
+    )
+
+
+def as_tensors(raw: RawOutputs) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(getattr(raw, name)) for name in OUTPUT_NAMES}
+
+
+def assert_same_detections(raw: RawOutputs, source_hw: tuple[int, int], config: OutputConfig):
+    letterbox = letterbox_transform(source_hw, INPUT_HW)
+    wanted = decode_detections(raw, letterbox, source_hw, config)
+    found = find_boxes(as_tensors(raw), letterbox, source_hw, config)
+    np.testing.assert_array_equal(found['class_ids'].numpy(), wanted.class_ids)
+    np.testing.assert_allclose(found['scores'].numpy(), wanted.scores, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found['boxes_xyxy'].numpy(), wanted.boxes_xyxy, rtol=0, atol=1e-3)
+    return wanted
+
+
+@pytest.mark.parametrize('source_hw', SOURCES)
+@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.9, 1.0])
+def test_detections_and_their_order_are_those_of_the_cpu(source_hw, threshold):
+    config = OutputConfig(score_threshold=threshold, nms_iou=0.45, max_detections=1000)
+    for seed in range(3):
+        wanted = assert_same_detections(draw_outputs(seed), source_hw, config)
+        assert bool(len(wanted)) == (threshold < 1.0)
+
+
+def test_the_threshold_is_inclusive_and_the_best_are_kept_of_equal_ones():
+    raw = draw_outputs(0)
+    raw.class_logits[:] = 0.0  # a score of exactly .5
+    for threshold, limit in ((0.5, 1000), (0.5, 3), (0.5000001, 1000)):
+        config = OutputConfig(score_threshold=threshold, max_detections=limit)
+        wanted = assert_same_detections(raw, (480, 640), config)
+        assert (len(wanted) > 0) == (threshold == 0.5)
+        assert len(wanted) <= limit
+
+
+def test_scores_near_1_are_rounded_and_ordered_as_on_the_cpu():
+    raw = draw_outputs(0)
+    raw.class_logits[:] = np.random.default_rng(1).uniform(8.0, 17.0, raw.class_logits.shape)
+    config = OutputConfig(nms_iou=1.0, max_detections=1000)
+    assert_same_detections(raw, INPUT_HW, config)
+
+
+@pytest.mark.parametrize('overlap', [0.5, 0.49])
+def test_an_overlap_of_exactly_the_limit_is_kept(overlap):
+    raw = draw_outputs(0, num_anchors=2, num_classes=1)
+    raw.class_logits[:] = 2.0
+    raw.boxes_xyxy[0] = [[10, 10, 40, 30], [20, 10, 50, 30]]  # 400 of 800 px
+    config = OutputConfig(nms_iou=overlap)
+    assert len(assert_same_detections(raw, INPUT_HW, config)) == (2 if overlap == 0.5 else 1)
+
+
+def test_a_sliver_suppresses_nothing():
+    raw = draw_outputs(0, num_anchors=2, num_classes=1)
+    raw.class_logits[0, :, 0] = [3.0, 2.0]
+    raw.boxes_xyxy[0] = [[10, 10, 40, 10.9], [10, 10, 40, 11.1]]
+    config = OutputConfig(nms_iou=0.5)
+    assert len(assert_same_detections(raw, INPUT_HW, config)) == 1
+
+
+def test_label_maps_are_those_of_the_cpu_but_for_ties_within_rounding():
+    num_ties = num_pixels = 0
+    for source_hw in LABELLED:
+        letterbox = letterbox_transform(source_hw, INPUT_HW)
+        for seed in range(3):
+            raw = draw_outputs(seed)
+            planes = torch.from_numpy(raw.segmentation_logits[0])
+            stages = TorchStages(CPU)
+            found = stages.label_pixels(planes, letterbox, source_hw).numpy()
+            wanted = decode_label_map(raw, letterbox, source_hw)
+            assert found.dtype == np.uint8
+            differs = found != wanted
+            num_ties, num_pixels = num_ties + int(differs.sum()), num_pixels + differs.size
+            operator = stages._labelling(letterbox, source_hw, tuple(planes.shape[1:]))
+            best = (operator.rows @ planes @ operator.columns).sort(dim=0).values.numpy()
+            lead = (best[-1] - best[-2]) / float(planes.max() - planes.min())
+            assert (lead[differs] < 1e-5).all()
+    assert num_ties < 1e-4 * num_pixels
+
+
+def test_the_lower_id_wins_where_logits_are_equal_and_bands_leave_no_seam(monkeypatch):
+    planes = torch.from_numpy(draw_outputs(0).segmentation_logits[0])
+    letterbox, source_hw = letterbox_transform((480, 640), INPUT_HW), (480, 640)
+    whole = TorchStages(CPU).label_pixels(planes, letterbox, source_hw)
+    monkeypatch.setattr('rgbt_perception.engine.torch_stages.MAX_LOGITS', 6 * 640 * 7)
+    banded = TorchStages(CPU).label_pixels(planes, letterbox, source_hw)
+    assert (banded != whole).float().mean() < 1e-4  # matrices of other sizes round otherwise
+    doubled = TorchStages(CPU).label_pixels(planes.repeat(2, 1, 1), letterbox, source_hw)
+    assert doubled.max() < len(planes)
+
+
+class Given:
+    """Network that gives prepared outputs."""
+
+    def __init__(self, raw: RawOutputs) -> None:
+        self.raw = raw
+
+    def __call__(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return as_tensors(self.raw)
+
+
+def test_a_model_that_detects_or_labels_nothing(card):
+    raw = draw_outputs(0, num_anchors=0, num_classes=0, num_labels=0)
+    found = TorchStages(CPU).perceive(Given(raw), build_images(card, (101, 67)), OutputConfig())
+    assert len(found.detections) == 0
+    assert found.label_map.shape == (101, 67)
+    assert (found.label_map == UNLABELED).all()
+    np.testing.assert_array_equal(found.share_map, raw.share_map)
+
+
+@pytest.mark.parametrize('name', ['class_logits', 'boxes_xyxy', 'segmentation_logits'])
+def test_outputs_that_are_not_finite_are_refused(card, name):
+    raw = draw_outputs(0)
+    getattr(raw, name).flat[3] = np.nan
+    with pytest.raises(EngineError, match=f"output '{name}' of the network has non-finite"):
+        TorchStages(CPU).perceive(Given(raw), build_images(card, (101, 67)), OutputConfig())
+
+
+@pytest.mark.parametrize('mode', [Mode.FUSED, Mode.RGB_ONLY, Mode.THERMAL_ONLY])
+def test_the_engine_perceives_what_it_gives_for_a_batch(tmp_path, mode):
+    card = build_torch_card(tmp_path)
+    engine = TorchEngine(card, torch_config(tmp_path))
+    images = build_images(card, (101, 67), mode, HW)
+    config = OutputConfig(score_threshold=0.0)
+    assert not engine.takes_images  # on the CPU the stages of the CPU are as good
+    wanted, found = perceive(engine, images, config), engine.perceive(images, config)
+    for name in ('share_map', 'rgb_shares', 'entropies'):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), atol=1e-2)
+    np.testing.assert_allclose(found.detections.scores, wanted.detections.scores, atol=1e-2)
+    assert (found.label_map == wanted.label_map).mean() > 0.98
+    engine.close()
+
+
+def test_an_engine_names_failures_and_leaves_named_ones_as_they_are(tmp_path, monkeypatch):
+    card = build_torch_card(tmp_path)
+    engine = TorchEngine(card, torch_config(tmp_path))
+    images = build_images(card, (101, 67), input_hw=HW)
+    images.thermal[0, 0] = np.nan
+    with pytest.raises(EngineError, match=r"^output '\w+' of the network has non-finite"):
+        engine.perceive(images, OutputConfig())
+
+    def run_out_of_memory(*_):
+        raise RuntimeError('CUDA out of memory')
+
+    monkeypatch.setattr(TorchStages, 'prepare', run_out_of_memory)
+    with pytest.raises(
+        EngineError, match=r'^torch failed on an input of \(64, 80\) px \(CUDA out'
+    ):
+        engine.perceive(images, OutputConfig())
+    engine.close()
+
+
+@contextmanager
+def stream_of_its_own(stream):
+    yield
+
+
+def test_an_engine_on_cuda_has_run_once_when_it_is_open_and_takes_images(tmp_path, monkeypatch):
+    """All that is done on CUDA, with the network and its stages on the CPU."""
+    card = build_torch_card(tmp_path)
+    on_cpu = torch_config(tmp_path)
+    model = load_network(card, on_cpu)
+    sizes = []
+    model.register_forward_hook(lambda model, inputs, outputs: sizes.append(inputs[0].shape[2:]))
+    monkeypatch.setattr('rgbt_perception.engine.torch.load_network', lambda *_: model)
+    monkeypatch.setattr('rgbt_perception.engine.torch.find_package', lambda *_: None)
+    monkeypatch.setattr(torch.cuda, 'Stream', lambda device: None)
+    monkeypatch.setattr(torch.cuda, 'stream', stream_of_its_own)
+    on_cuda = dataclasses.replace(on_cpu, device='cuda:0', cuda_graph=False)
+    engine = TorchEngine(card, on_cuda)
+    assert set(sizes) == {card.input_hw}
+    images, config = build_images(card, (101, 67), input_hw=HW), OutputConfig(score_threshold=0.0)
+    wanted = TorchEngine(card, on_cpu).perceive(images, config)
+    for _ in range(2):  # nothing is left of the run before
+        found = perceive(engine, images, config)
+        assert found.preprocess_ms == 0
+        np.testing.assert_array_equal(found.detections.scores, wanted.detections.scores)
+        np.testing.assert_array_equal(found.label_map, wanted.label_map)
+        np.testing.assert_array_equal(found.entropies, wanted.entropies)
+    engine.close()
+
+
+class DeviceEngine(FakeEngine):
+    """Engine that prepares and decodes itself, by the torch stages."""
+
+    takes_images = True
+
+    def __init__(self, **values) -> None:
+        super().__init__(**values)
+        self.images: list[Images] = []
+
+    def perceive(self, images: Images, config: OutputConfig):
+        self.images.append(images)
+        if self.error is not None:
+            raise self.error
+        return TorchStages(CPU).perceive(Given(build_outputs(images.input_hw)), images, config)
+
+
+def test_a_pipeline_gives_the_same_with_an_engine_that_takes_images(tmp_path):
+    results = []
+    for engine in (FakeEngine(), DeviceEngine()):
+        pipeline = Pipeline(card=build_card(tmp_path), engine=engine, config=build_config({}))
+        results.append(pipeline.run(build_pair()))
+    assert len(engine.images) == 1
+    assert not engine.batches
+    wanted, found = results
+    np.testing.assert_array_equal(found.detections.scores, wanted.detections.scores)
+    np.testing.assert_allclose(found.detections.boxes_xyxy, wanted.detections.boxes_xyxy)
+    np.testing.assert_array_equal(found.label_map, wanted.label_map)
+    assert found.dominance == wanted.dominance
+    assert found.times.preprocess_ms > 0
+    assert found.times.infer_ms > 0
+    assert found.times.postprocess_ms > 0
+
+
+def run_until_back(pipeline: Pipeline) -> Result:
+    results = []
+
+    def has_run() -> bool:
+        try:
+            results.append(pipeline.run(build_pair()))
+        except EngineError:
+            return False
+        return True
+
+    wait_for(has_run)
+    return results[0]
+
+
+def test_after_a_fallback_the_cpu_prepares_and_decodes(tmp_path):
+    device, host = DeviceEngine(), FakeEngine()
+    config = dataclasses.replace(QUICK, max_failures=1)
+    with engine_factory() as make:
+        opener = Opener(torch=[device, EngineError('no device')], onnx=[host])
+        engine = make(opener, config)
+        pipeline = Pipeline(card=build_card(tmp_path), engine=engine, config=build_config({}))
+        wanted = pipeline.run(build_pair())
+        assert engine.takes_images
+        device.error = EngineError('the device is lost')
+        with pytest.raises(EngineError, match='lost'):
+            pipeline.run(build_pair())
+        found = run_until_back(pipeline)
+        assert (engine.backend, engine.takes_images) == ('onnx', False)
+    assert len(host.batches) > 1  # after its warm-up
+    np.testing.assert_array_equal(found.detections.scores, wanted.detections.scores)
+    np.testing.assert_array_equal(found.label_map, wanted.label_map)
+
+
+def test_images_meant_for_an_engine_that_was_replaced_meanwhile_are_taken_by_the_next(card):
+    images, config = build_images(card, (101, 67)), OutputConfig()
+    with engine_factory() as make:
+        engine = make(Opener(onnx=[FakeEngine()]))
+        assert not engine.takes_images
+        found = engine.perceive(images, config)
+    wanted = perceive(FakeEngine(), images, config)
+    np.testing.assert_array_equal(found.detections.boxes_xyxy, wanted.detections.boxes_xyxy)
+    np.testing.assert_array_equal(found.label_map, wanted.label_map)
