@@ -52,7 +52,10 @@ def export_variant(
     file = f'model.{request.precision}.{request.target}.onnx'
     with tempfile.TemporaryDirectory() as drafts:
         whole = Path(drafts) / file
-        parity = export_graph(model, whole, opset=opset)
+        is_merged = request.keep_tokens < 1.0
+        parity = export_graph(
+            model, whole, opset=opset, input_hw=card.input_hw if is_merged else None
+        )
         if request.precision == 'fp32':
             shutil.copy(whole, folder / file)  # perhaps to another file system
         elif request.precision == 'fp16':

@@ -23,11 +23,11 @@ ROAD, PERSON_LABEL = (SEGMENTATION_CLASSES.index(name) for name in ('road', 'per
 COLD, HOT = 28_000, 31_000  # counts of 0.01 K: 7 and 37 degrees C
 
 
-def small_model(*, seed: int = 0, dim: int = 32) -> RGBTModel:
+def small_model(*, seed: int = 0, dim: int = 32, depth: int = 1) -> RGBTModel:
     """Build the whole network with few channels; random weights, batch statistics and means."""
     torch.manual_seed(seed)
     model = RGBTModel(
-        encoder=SiameseEncoder(dim=dim, depth=1, num_heads=2),
+        encoder=SiameseEncoder(dim=dim, depth=depth, num_heads=2),
         channels=(16, 24, 32),
         num_detection_classes=NUM_DETECTION_CLASSES,
         num_segmentation_classes=NUM_SEGMENTATION_CLASSES,

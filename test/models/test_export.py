@@ -13,6 +13,7 @@ from rgbt_models import export
 from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
 from rgbt_models.errors import ExportError
 from rgbt_models.export import export_graph, largest_relative_error, relative_error
+from rgbt_models.token_merging import set_keep_tokens
 
 
 @pytest.fixture(scope='module')
@@ -141,3 +142,13 @@ def test_a_graph_of_nan_is_not_written(exported, tmp_path, monkeypatch):
 )
 def test_relative_error_literals(actual, expected, error):
     assert relative_error(np.float32(actual), np.float32(expected)) == error
+
+
+def test_a_graph_with_merged_tokens_reproduces_torch_at_its_size(tmp_path):
+    model, path, input_hw = small_model(depth=2), tmp_path / 'model.onnx', (64, 96)
+    set_keep_tokens(model.encoder, 0.75)
+    assert export_graph(model, path, input_hw=input_hw) <= 1e-4
+    shapes = [item.shape for item in open_graph(path).get_inputs()]
+    assert [shape[2:] for shape in shapes[:2]] == [list(input_hw), list(input_hw)]
+    set_keep_tokens(model.encoder, 1.0)
+    assert largest_relative_error(model, path, input_hw) > 1e-3
