@@ -12,6 +12,7 @@ from typing import Any
 from fakes import build_card, build_onnx_card, build_outputs
 import numpy as np
 import pytest
+from torch_engines import build_torch_card
 
 from rgbt_models.card import ModelCard, OUTPUT_NAMES
 from rgbt_perception.config import EngineConfig
@@ -200,20 +201,6 @@ def test_undefined_share_is_left_to_the_dominance_filter():
     outputs: dict[str, Any] = {key: getattr(build_outputs((64, 80)), key) for key in OUTPUT_NAMES}
     outputs['rgb_shares'][0, 1] = np.nan
     assert np.isnan(collect_outputs(outputs).rgb_shares[0, 1])
-
-
-def build_torch_card(folder: Path) -> ModelCard:
-    import torch
-
-    from rgbt_models.build import create_model
-    from rgbt_models.card import hash_file
-    from rgbt_models.weights import save_weights
-
-    torch.manual_seed(0)
-    card = build_card(folder)
-    model = create_model('tiny', num_detection_classes=7, num_segmentation_classes=13)
-    save_weights(model, card.weights_path)
-    return dataclasses.replace(card, weights_sha256=hash_file(card.weights_path))
 
 
 def test_torch_engine_runs_the_weights_of_the_card(tmp_path: Path):
