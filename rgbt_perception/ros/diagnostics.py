@@ -106,6 +106,12 @@ class Diagnostics:
         self._urgent_ns: int | None = None
         self._reported_ns = self._result_ns = self._paired_ns = now_ns
 
+    @property
+    def is_urgent(self) -> bool:
+        """True from something that should not wait for the next report until that is taken."""
+        with self._lock:
+            return self._is_urgent
+
     def take_urgent(self, now_ns: int) -> bool:
         """Return, once, whether something happened that should not wait for the next report.
 

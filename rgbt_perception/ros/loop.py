@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rclpy.guard_condition import GuardCondition
     from rclpy.lifecycle import LifecycleNode
     from rclpy.timer import Timer
 
@@ -87,6 +88,7 @@ class PerceptionLoop:
         self._poses: PoseLookup | None = None
         self._timers: list[Timer] = []
         self._poll_timer: Timer | None = None  # runs only while frames wait
+        self._wake: GuardCondition | None = None  # what the worker found does not wait either
         self._report_timer: Timer | None = None
         # Changes of the pipeline; the worker makes them before its next pair.
         self._changes: deque[Callable[[], None]] = deque()
@@ -119,7 +121,8 @@ class PerceptionLoop:
         self._mode_log, self._given_up, self._last = ModeLog(self._node.get_logger()), '', None
         self._outputs.publish_labels(config.output)
         self._engine_watch = EngineWatch(self._pipeline.engine, self._node.get_logger())
-        self._worker = Worker(self._process, name='perception worker', keeps=_keeps)
+        self._wake = self._node.create_guard_condition(self._poll)
+        self._worker = Worker(self._work, name='perception worker', keeps=_keeps)
         consumers = Consumers(
             frame=self._take_frame,
             camera=self._take_camera,
@@ -155,6 +158,9 @@ class PerceptionLoop:
                 f'the engine is still busy after {self.drain_timeout_s:.0f} s, expected it to '
                 f'finish its pair; restart the node'
             )
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            self._node.destroy_guard_condition(wake)
 
     def close(self) -> None:
         """Release publishers and the pipeline, also when the worker does not end.
@@ -290,8 +296,14 @@ class PerceptionLoop:
             if self._worker is not None and self._worker.put(_Job(pair, self._epoch)) is not None:
                 self._reporter.diagnostics.note_superseded()
 
+    def _work(self, job: _Job) -> None:
+        """Handle one pair on the worker thread; what is urgent is reported at once."""
+        self._process(job)
+        if self._wake is not None and self._reporter.diagnostics.is_urgent:
+            self._wake.trigger()
+
     def _process(self, job: _Job) -> None:
-        """Run and publish one pair, on the worker thread; the node outlives whatever happens."""
+        """Run and publish one pair; the node outlives whatever happens."""
         config, pair = self._config, job.pair
         try:
             with self._turn:
