@@ -40,6 +40,7 @@ from rgbt_perception.errors import ProcessError
 SIZES = ((192, 256), (288, 384), (384, 512), (480, 640))
 RIGS = (1, 2, 4)
 MIB = 1 << 20
+ROOM_ABOVE = 1.3  # of the plots
 LICENCE_LINE = '<!-- SPDX-License-Identifier: Apache-2.0 -->'
 
 
@@ -147,8 +148,8 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
         latency_axis.set_xlabel(title)
         latency_axis.set_ylabel('latency, ms', color='tab:blue')
         memory_axis.set_ylabel('peak memory, MiB', color='tab:orange')
-        latency_axis.set_ylim(bottom=0.0)
-        memory_axis.set_ylim(bottom=0.0)
+        for axis in (latency_axis, memory_axis):  # with room for the legend
+            axis.set_ylim(0.0, ROOM_ABOVE * axis.get_ylim()[1])
         lines = [*latency_axis.get_lines(), *memory_axis.get_lines()]
         latency_axis.legend(handles=lines, loc='upper left', frameon=False)
     drawing = io.StringIO()

@@ -262,4 +262,7 @@ def test_progress_without_results_is_the_phase():
 
 def test_export_without_anything_to_do_says_so(tmp_path, capsys):
     assert main(['export', str(tmp_path)]) == 2
-    assert 'nothing to do; expected a training run or metrics' in capsys.readouterr().err
+    assert (
+        'nothing to do; expected a training run, a graph to make or metrics'
+        in capsys.readouterr().err
+    )
