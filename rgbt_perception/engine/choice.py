@@ -17,7 +17,8 @@ from rgbt_perception.engine.precision import choose_graph, choose_precision
 from rgbt_perception.engine.supervised import SupervisedEngine
 from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError, RGBTError
 
-# Fastest first, as measured (docs/engines.md); those that cannot use the device come last.
+# Fastest first on processors with AVX-512; docs/engines.md says what differs on others. Those that
+# cannot use the device come last.
 CPU_ORDER = ('openvino', 'onnx', 'torch', 'tensorrt')
 CUDA_ORDER = ('tensorrt', 'torch', 'onnx', 'openvino')
 # Modules each backend needs, the one whose version counts first.
