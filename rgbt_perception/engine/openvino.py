@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO engine: the fastest on a CPU, in fp32, bf16 and int8."""
+"""OpenVINO engine: a CPU in fp32, bf16 and int8, and the fastest where that has AVX-512."""
 
 from __future__ import annotations
 
