@@ -66,7 +66,7 @@ class SupervisedEngine:
     Attributes:
         backend: That of the engine that runs, or ran last; so are device and precision.
         device: 'cpu' or 'cuda:N'.
-        precision: 'fp32', 'fp16' or 'bf16'.
+        precision: 'fp32', 'bf16', 'fp16' or 'int8'.
         state: How it fares; replaced as a whole, never changed.
     """
 

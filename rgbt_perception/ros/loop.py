@@ -270,10 +270,10 @@ class PerceptionLoop:
     def _poll_while_frames_wait(self) -> None:
         # Each time the executor wakes up costs a millisecond, whatever it then does: polling all
         # the time took a tenth of a core and more (``python -m bench.node_load``).
-        timer = self._poll_timer
-        if timer is None or timer.is_canceled() is not self._pairer.has_deadline:
-            return
-        if timer.is_canceled():
+        timer, should_run = self._poll_timer, self._pairer.has_deadline
+        if timer is None or should_run is not timer.is_canceled():
+            return  # as it should be already
+        if should_run:
             timer.reset()
         else:
             timer.cancel()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import cv2
 from fakes import (
@@ -21,6 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import LabelInfo, VisionInfo
 
 from rgbt_perception.errors import EngineError
+from rgbt_perception.ros.guarded_pairer import GuardedPairer
 from rgbt_perception.ros.messages import header_of
 from rgbt_perception.types import Frame, Modality
 
@@ -374,3 +376,18 @@ def test_an_unexpected_error_in_configure_is_logged_too(make_rig):
 
 def test_a_synthetic_model_says_so_at_start(rig):
     rig.wait_until(lambda: 'synthetic data only' in rig.log_text(), 'the warning is logged')
+
+
+def test_an_idle_node_does_not_poll(rig, monkeypatch):
+    rig.run_pair()
+    polls_s = []
+    poll = GuardedPairer.poll
+
+    def counted(*args):
+        polls_s.append(time.monotonic())
+        return poll(*args)
+
+    monkeypatch.setattr(GuardedPairer, 'poll', counted)
+    end_s = time.monotonic() + 1.0
+    rig.wait_until(lambda: time.monotonic() > end_s, 'a second has passed')
+    assert 0 < len(polls_s) <= 30  # ten a second to look for subscribers, not a hundred
