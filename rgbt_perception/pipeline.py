@@ -16,9 +16,8 @@ from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.dominance_filter import CONTRAST, DominanceFilter
 from rgbt_perception.engine import Engine, open_engine, supervise
-from rgbt_perception.engine.stages import Images, perceive
+from rgbt_perception.engine.stages import blank_batch, Images, perceive
 from rgbt_perception.errors import ConfigError, EngineError
-from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.misregistration import MisregistrationMonitor
 from rgbt_perception.object_contrast import MIN_SCORE, ObjectContrast
@@ -28,7 +27,6 @@ from rgbt_perception.temperatures import measure_temperatures, unknown_temperatu
 from rgbt_perception.thermal import swap_bytes
 from rgbt_perception.thermal_scaling import ThermalScaler
 from rgbt_perception.types import (
-    Batch,
     Detections,
     FloatArray,
     Frame,
@@ -66,7 +64,7 @@ class Pipeline:
         self.card = card
         self.engine = engine
         self.config = config
-        self.input_hw = _choose_input_hw(card, config)
+        self.input_hw = choose_input_hw(card, config)
         self.registration = Registration(config.registration)
         self._is_byte_swapped = config.thermal.is_byte_swapped
         self.health = HealthMonitor(config.fallback, config.thermal)
@@ -128,15 +126,7 @@ class Pipeline:
             EngineError: If the network fails, e.g. because the graph refuses the input size, or
                 gives other numbers of classes than the card names.
         """
-        image = np.zeros((1, 3, *self.input_hw), np.float32)
-        batch = Batch(
-            rgb=image,
-            thermal=image,
-            available=np.ones((1, 2), np.float32),
-            letterbox=letterbox_transform(self.input_hw, self.input_hw),
-            source_hw=self.input_hw,
-        )
-        self._check_classes(self.engine.run(batch))
+        self._check_classes(self.engine.run(blank_batch(self.input_hw)))
 
     def _check_classes(self, raw: RawOutputs) -> None:
         for kind, num_given, names in (
@@ -258,12 +248,17 @@ def open_pipeline(config: PerceptionConfig, *, supervised: bool = False) -> Pipe
     """
     card = load_card(config.model.card)
     # What an engine builds for one size of input, it builds for the size of the settings.
-    card_of_engine = replace(card, input_hw=_choose_input_hw(card, config))
+    card_of_engine = replace(card, input_hw=choose_input_hw(card, config))
     open_it = supervise if supervised else open_engine
     return Pipeline(card=card, engine=open_it(card_of_engine, config.engine), config=config)
 
 
-def _choose_input_hw(card: ModelCard, config: PerceptionConfig) -> tuple[int, int]:
+def choose_input_hw(card: ModelCard, config: PerceptionConfig) -> tuple[int, int]:
+    """Return height and width of the network input, px: those of the settings, else the card's.
+
+    Raises:
+        ConfigError: If the network cannot take such a size.
+    """
     model = config.model
     input_hw = (model.input_height or card.input_hw[0], model.input_width or card.input_hw[1])
     if any(side % card.size_multiple for side in input_hw):

@@ -36,6 +36,7 @@ def build_batch(value: float = 1.0) -> Batch:
 
 
 BATCH = build_batch()
+WARM_UP = build_batch(0.0)
 
 
 class Opener:
@@ -74,14 +75,17 @@ def engine_factory() -> Iterator[Callable[..., SupervisedEngine]]:
         config: EngineConfig = QUICK,
         *,
         now_s: Callable[[], float] = monotonic,
-        is_warm: bool = True,
+        must_build: bool = False,
     ) -> SupervisedEngine:
         engine = SupervisedEngine(
-            config, backends=opener.backends, open_backend=opener, now_s=now_s
+            config,
+            backends=opener.backends,
+            open_backend=opener,
+            warm_up=WARM_UP,
+            must_build=must_build,
+            now_s=now_s,
         )
         engines.append(engine)
-        if is_warm:
-            engine.run(build_batch(0.0))
         return engine
 
     yield make

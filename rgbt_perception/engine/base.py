@@ -30,7 +30,8 @@ class EngineState:
         num_timeouts: Runs that were given up as hanging.
         num_failures: Runs that failed, hanging ones included.
         num_reopened: How often the network was opened again.
-        fallback_from: Backend that failed and was replaced by another one, '' when none was.
+        fallback_from: Backend that failed, or could not be opened or built, and was replaced by
+            another one; '' when none was.
         last_problem: Sentence of the last failure, '' without any.
         building: Better backend that is being opened while this one serves, '' when none is.
     """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 import importlib.metadata
 import importlib.util
 import logging
@@ -12,14 +13,16 @@ from pathlib import Path
 from rgbt_models.card import ModelCard
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import Engine, parse_device
-from rgbt_perception.engine.machine import find_cuda_problem
+from rgbt_perception.engine.machine import find_cpu_features, find_cuda_problem
 from rgbt_perception.engine.precision import choose_graph, choose_precision
+from rgbt_perception.engine.stages import blank_batch
 from rgbt_perception.engine.supervised import SupervisedEngine
 from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError, RGBTError
 
-# Fastest first on processors with AVX-512; docs/engines.md says what differs on others. Those that
-# cannot use the device come last.
-CPU_ORDER = ('openvino', 'onnx', 'torch', 'tensorrt')
+# Without AVX-512 ONNX Runtime was measured to be faster than OpenVINO (bench/results, AVX2). Those
+# that cannot use the device come last.
+AVX512_ORDER = ('openvino', 'onnx', 'torch', 'tensorrt')
+CPU_ORDER = ('onnx', 'openvino', 'torch', 'tensorrt')
 CUDA_ORDER = ('tensorrt', 'torch', 'onnx', 'openvino')
 # Modules each backend needs, the one whose version counts first.
 BACKEND_MODULES = {
@@ -36,12 +39,8 @@ _DISTRIBUTIONS = {
     'torch': ('torch',),
 }
 
-
-def _runs_int8(card: ModelCard, config: EngineConfig, probe: Probe) -> bool:
-    return probe.is_usable and choose_precision(card, config, probe.backend) == 'int8'
-
-
 _MISSING_FILE = 'is missing'
+_NOT_INSTALLED = 'is not installed'
 _ONNX_CUDA_LIBRARY = Path('capi', 'libonnxruntime_providers_cuda.so')
 
 _LOGGER = logging.getLogger(__name__)
@@ -65,16 +64,16 @@ class Probe:
 
 
 def rank_backends(card: ModelCard, config: EngineConfig) -> tuple[Probe, ...]:
-    """Probe all backends for a card on the device of the settings, fastest first.
+    """Probe all backends for a card on the device of the settings, in the order to try them.
 
-    On the CPU int8 on any backend is faster than other numbers on any other, so backends that
-    would run it come first. Looks for packages, files and devices only: no runtime is started, and
-    ``config.backend`` is not read.
+    On a CPU with AVX-512 backends that would run int8 come first. Without, the order stays: ONNX
+    Runtime in fp32 was measured to be faster than OpenVINO in int8. Looks for packages, files and
+    devices only: no runtime is started, and ``config.backend`` is not read.
 
     Raises:
         ConfigError: If the device is neither 'cpu' nor 'cuda:N'.
     """
-    order = CPU_ORDER if parse_device(config.device) is None else CUDA_ORDER
+    order = _order_for(config.device)
     probes = []
     for backend in order:
         reason = _find_problem(card, config, backend)
@@ -86,7 +85,9 @@ def rank_backends(card: ModelCard, config: EngineConfig) -> tuple[Probe, ...]:
                 version=find_version(backend),
             )
         )
-    return tuple(sorted(probes, key=lambda probe: not _runs_int8(card, config, probe)))
+    if order is AVX512_ORDER:
+        probes.sort(key=lambda probe: not _runs_int8(card, config, probe))
+    return tuple(probes)
 
 
 def choose_backends(card: ModelCard, config: EngineConfig) -> tuple[str, ...]:
@@ -107,10 +108,15 @@ def choose_backends(card: ModelCard, config: EngineConfig) -> tuple[str, ...]:
             if probe.reason.endswith(_MISSING_FILE):
                 return (probe.backend,)
     needs_torch = card.is_published or parse_device(config.device) is not None
-    reasons = '; '.join(f'{probe.backend}: {probe.reason}' for probe in probes)
+    best = 'torch' if needs_torch else probes[0].backend
+    reasons = {probe.backend: probe.reason for probe in probes}
+    remedy = 'correct one of these'
+    if reasons[best].endswith(_NOT_INSTALLED):
+        remedy = f"run: pip install 'rgbt_perception[{best}]'"
+    listed = '; '.join(f'{backend}: {reason}' for backend, reason in reasons.items())
     raise BackendUnavailableError(
-        f"no backend can run card '{card.name}' on '{config.device}' ({reasons}); expected one; "
-        f"run: pip install 'rgbt_perception[{'torch' if needs_torch else 'openvino'}]'"
+        f"no backend can run card '{card.name}' on '{config.device}' ({listed}); expected one; "
+        f'{remedy}'
     )
 
 
@@ -153,8 +159,9 @@ def open_engine(card: ModelCard, config: EngineConfig) -> Engine:
 def supervise(card: ModelCard, config: EngineConfig) -> SupervisedEngine:
     """Open the network of a card under supervision.
 
-    A backend that must first be built, which takes minutes, is built in the background while the
-    next one serves, if ``config.background_build`` says so and there is a next one.
+    A backend that must first be built, which takes minutes, is built in the background while
+    another one serves, also for a backend given by name, if ``config.background_build`` says so
+    and another one can be opened.
 
     Args:
         card: The model; its file hash is checked at every opening.
@@ -167,20 +174,22 @@ def supervise(card: ModelCard, config: EngineConfig) -> SupervisedEngine:
     first = choose_backends(card, config)[0]
     usable = [probe.backend for probe in rank_backends(card, config) if probe.is_usable]
     others = tuple(backend for backend in usable if backend != first)
-    is_late = (
-        config.background_build
-        and bool(others)
-        and first in usable
-        and needs_build(card, config, first)
+    must_build = first in usable and needs_build(card, config, first)
+    watch = partial(
+        SupervisedEngine,
+        open_backend=partial(open_backend, card, config),
+        warm_up=blank_batch(card.input_hw),
     )
-    engine = SupervisedEngine(
-        config,
-        backends=others if is_late else (first, *others),
-        open_backend=lambda backend: open_backend(card, config, backend),
-    )
-    if is_late:
-        engine.offer(first)
-    return engine
+    if must_build and config.background_build and others:
+        try:
+            engine = watch(replace(config, backend='auto'), backends=others)  # any may stand in
+        except (BackendUnavailableError, EngineError) as error:
+            _LOGGER.warning("none can serve while '%s' is built, so wait for it: %s", first, error)
+            others = ()
+        else:
+            engine.offer(first)
+            return engine
+    return watch(config, backends=(first, *others), must_build=must_build)
 
 
 def open_backend(card: ModelCard, config: EngineConfig, backend: str) -> Engine:
@@ -217,12 +226,19 @@ def open_backend(card: ModelCard, config: EngineConfig, backend: str) -> Engine:
 
 
 def needs_build(card: ModelCard, config: EngineConfig, backend: str) -> bool:
-    """Whether a backend must first build what it runs, which takes minutes."""
+    """Whether a backend must first build what it runs, which takes minutes.
+
+    False where that cannot be told: opening the backend says what is wrong.
+    """
     if backend != 'tensorrt':
         return False
-    from rgbt_perception.engine.tensorrt import needs_build as needs_plan
+    try:
+        from rgbt_perception.engine.tensorrt import needs_build as needs_plan
 
-    return needs_plan(card, config)
+        return needs_plan(card, config)
+    except Exception:  # a broken installation raises whatever it likes
+        _LOGGER.debug("cannot tell whether '%s' must be built", backend, exc_info=True)
+        return False
 
 
 def find_version(backend: str) -> str:
@@ -255,9 +271,19 @@ def _say_why(card: ModelCard, config: EngineConfig, backend: str) -> str:
     for probe in rank_backends(card, config):
         if probe.backend == backend:
             break
-        before.append(f'{probe.backend}: {probe.reason or "cannot be opened"}')
+        before.append(f'{probe.backend}: {probe.reason or "not open"}')  # failed, or being built
     passed_over = f' ({"; ".join(before)})' if before else ''
-    return f', the fastest that is usable{passed_over}'
+    return f', the first that is usable{passed_over}'
+
+
+def _order_for(device: str) -> tuple[str, ...]:
+    if parse_device(device) is not None:
+        return CUDA_ORDER
+    return AVX512_ORDER if 'avx512f' in find_cpu_features() else CPU_ORDER
+
+
+def _runs_int8(card: ModelCard, config: EngineConfig, probe: Probe) -> bool:
+    return probe.is_usable and choose_precision(card, config, probe.backend) == 'int8'
 
 
 def _find_problem(card: ModelCard, config: EngineConfig, backend: str) -> str:
@@ -266,7 +292,7 @@ def _find_problem(card: ModelCard, config: EngineConfig, backend: str) -> str:
         return 'it needs a graph, and a published model has none'
     for module in BACKEND_MODULES[backend]:
         if importlib.util.find_spec(module) is None:
-            return f'package {module} is not installed'
+            return f'package {module} {_NOT_INSTALLED}'
     return _find_device_problem(config.device, backend) or _find_file_problem(
         card, config, backend
     )

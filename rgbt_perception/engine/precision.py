@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from rgbt_models.card import ModelCard
 from rgbt_models.graph_variant import Graph, GraphVariant
 from rgbt_perception.config import EngineConfig
@@ -17,14 +19,15 @@ PRECISIONS = {
     'onnx': ('fp32', 'fp16', 'int8'),
     'torch': ('fp32', 'bf16', 'fp16'),
 }
+_LOGGER = logging.getLogger(__name__)
 
 
 def choose_precision(card: ModelCard, config: EngineConfig, backend: str) -> str:
     """Return the precision that a backend is to open a card in.
 
-    'auto' takes a graph of lower precision only where its gate was passed: int8 on the CPU, fp16
-    on CUDA. torch computes in bf16 on CUDA, a published model in fp32, as its metrics were
-    measured. Otherwise fp32.
+    'auto' takes a graph of lower precision only where its gate was passed and it takes the input
+    size of the card: int8 on the CPU, fp16 on CUDA. torch computes in bf16 on CUDA, a published
+    model in fp32, as its metrics were measured. Otherwise fp32.
 
     Raises:
         ConfigError: If the backend cannot compute in the precision of the settings, or the card
@@ -38,7 +41,8 @@ def choose_precision(card: ModelCard, config: EngineConfig, backend: str) -> str
         return 'bf16' if is_on_cuda and not card.is_published else 'fp32'
     lower = 'fp16' if is_on_cuda else 'int8'
     for variant in card.variants:
-        if (variant.target, variant.precision) == (backend, lower) and has_passed(variant):
+        is_wanted = (variant.target, variant.precision) == (backend, lower)
+        if is_wanted and has_passed(variant) and variant.takes(card.input_hw):
             return lower
     return 'fp32'
 
@@ -50,16 +54,29 @@ def choose_graph(card: ModelCard, backend: str, precision: str) -> Graph:
         ConfigError: If the card has none. A graph that was made for another backend is not taken:
             OpenVINO computes int8 graphs of ONNX Runtime wrongly.
     """
-    graph = card.find_graph(backend, 'fp32' if precision == 'bf16' else precision)
+    kind = 'fp32' if precision == 'bf16' else precision
+    graph = card.find_graph(backend, kind)
+    of_kind = [item for item in card.variants if item.precision == kind]
     if graph is not None:
+        for item in of_kind:
+            if item.target == backend and not item.takes(card.input_hw):
+                _LOGGER.info(
+                    '%s takes images of %s px only, not of %s: %s is taken for %s',
+                    *(item.file, item.input_hw, card.input_hw, graph.path.name, backend),
+                )
         return graph
-    others = [item.target for item in card.variants if item.precision == precision]
+    others = [_describe(item) for item in of_kind]
     found = f'one for {" and ".join(others)}' if others else 'none'
     raise ConfigError(
         f"card '{card.name}' has no {precision} graph for backend '{backend}' ({found}), expected "
         f'one made for it; run: rgbt export {card.name} --precision {precision} --target '
         f"{backend}, or set engine.precision to 'auto'"
     )
+
+
+def _describe(variant: GraphVariant) -> str:
+    size = variant.input_hw
+    return variant.target if size is None else f'{variant.target} at {size[0]}x{size[1]} px'
 
 
 def has_passed(variant: GraphVariant) -> bool:

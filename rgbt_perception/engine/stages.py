@@ -17,9 +17,10 @@ import numpy as np
 from rgbt_models.card import ModelCard
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.engine.base import Engine
+from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.postprocess import decode_detections, decode_label_map
 from rgbt_perception.preprocess import build_batch
-from rgbt_perception.types import FloatArray, Frame, Modality, Mode, Pair, Perceived
+from rgbt_perception.types import Batch, FloatArray, Frame, Modality, Mode, Pair, Perceived
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,6 +41,18 @@ class Images:
     thermal: FloatArray | None
     card: ModelCard
     input_hw: tuple[int, int]
+
+
+def blank_batch(input_hw: tuple[int, int]) -> Batch:
+    """Return a batch of zeros with both cameras, for a first run; height and width in px."""
+    image = np.zeros((1, 3, *input_hw), np.float32)
+    return Batch(
+        rgb=image,
+        thermal=image,
+        available=np.ones((1, 2), np.float32),
+        letterbox=letterbox_transform(input_hw, input_hw),
+        source_hw=input_hw,
+    )
 
 
 def blank_images(card: ModelCard) -> Images:

@@ -12,13 +12,15 @@ What happens, in order, with ``engine.on_error`` 'fallback':
 
 With 'deactivate' and 'raise' step 1 ends in ``EngineGivenUpError``; the node does the rest.
 
-At the very first opening, with ``engine.backend`` 'auto', what cannot be opened is left for the
-next backend at once; an altered file is not worked around.
+At the very first opening, with ``engine.backend`` 'auto', what cannot be opened, or fails its
+first run, is left for the next backend at once and not tried again; an altered file is not worked
+around.
 
 A better backend that must first be built is ``offer``ed: it is opened on a thread of its own while
 the present one serves, and taken between two runs.
 
-Opening, with its warm-up run, happens on a background thread; meanwhile ``run`` raises at once.
+Opening, with its warm-up run, happens on a background thread. The first one is waited for; during
+later ones ``run`` raises at once.
 Engines that failed are closed before another is opened; one that hangs cannot be closed and is
 abandoned on its thread, closed only should it come back. At most four may hang at a time.
 """
@@ -35,22 +37,17 @@ import time
 from rgbt_perception.config import EngineConfig, OutputConfig
 from rgbt_perception.engine.base import Engine, EngineState
 from rgbt_perception.engine.failure import as_engine_error
+from rgbt_perception.engine.first_opening import open_first, OPEN_TIMEOUT_S, too_long_to_open
 from rgbt_perception.engine.stages import Images, perceive, takes_images
 from rgbt_perception.engine.thread import EngineThread, Job, T
 from rgbt_perception.engine.upgrade import Upgrade
-from rgbt_perception.errors import (
-    BackendUnavailableError,
-    EngineError,
-    EngineGivenUpError,
-    EngineTimeoutError,
-)
+from rgbt_perception.errors import EngineError, EngineGivenUpError, EngineTimeoutError
 from rgbt_perception.types import Batch, Perceived, RawOutputs
 
 # An inference may take this many times the median of the last runs before it counts as hanging,
 # where engine.timeout_s is shorter: a slow model is no broken one.
 SLOW_FACTOR = 3.0
 NUM_TIMED_RUNS = 9
-OPEN_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 1.0
 RETRY_S, MAX_RETRY_S = 5.0, 60.0
 MAX_HANGING = 4
@@ -76,6 +73,8 @@ class SupervisedEngine:
         *,
         backends: tuple[str, ...],
         open_backend: Callable[[str], Engine],
+        warm_up: Batch | None = None,
+        must_build: bool = False,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open the first backend that can be and wait for it; a failure is the caller's.
@@ -85,38 +84,42 @@ class SupervisedEngine:
                 next backend is tried when one cannot be opened.
             backends: What to try, in this order; at least one.
             open_backend: Opens an engine; called on a thread of its own.
+            warm_up: First run of every engine, part of its opening, so that it may take as long;
+                None = no such run.
+            must_build: Whether the first backend must first be built, which takes minutes.
             now_s: Clock of the retries, seconds.
 
         Raises:
-            EngineError: If the engine is not open after two minutes.
+            EngineError: If the engine fails its first run, or is not open after two minutes, or
+                half an hour where it must be built.
             RGBTError: Whatever ``open_backend`` raised.
         """
-        self._config, self._backends, self._open_backend = config, backends, open_backend
-        self._now_s = now_s
+        self._config, self._open_backend = config, open_backend
+        self._warm_up, self._now_s = warm_up, now_s
         self._index = 0
         self._is_on_trial = self._is_closed = False
         self._failures_in_row = 0
-        self._warm_up: Batch | None = None
         self._runs_s: deque[float] = deque(maxlen=NUM_TIMED_RUNS)
         self._retry_wait_s, self._retry_at_s = RETRY_S, 0.0
-        self._hanging: list[EngineThread] = []
-        self.backend = self.device = self.precision = ''
-        self.state = EngineState(status='reopening')
-        self._thread: EngineThread | None = None
         self._upgrade: Upgrade | None = None
-        self._adopt(self._open_first())
+        first = open_first(
+            backends, self._start, tries_all=config.backend == 'auto', must_build=must_build
+        )
+        self._thread: EngineThread | None = first.thread
+        self._backends, self._hanging = first.backends, first.hanging
+        self._lost = first.lost  # what could not be opened; the present backends stand in for it
+        self.state = EngineState(fallback_from=first.lost, last_problem=first.problem)
+        self._take_over(first.thread)
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network on one batch.
-
-        The first run of all is the warm-up: it may take as long as opening may.
 
         Raises:
             EngineTimeoutError: If the inference hangs.
             EngineGivenUpError: If no engine is left to try, or the settings say to stop.
             EngineError: If the inference fails, or an engine is being opened.
         """
-        return self._run(lambda engine: engine.run(batch), warm_up=batch)
+        return self._run(lambda engine: engine.run(batch))
 
     @property
     def takes_images(self) -> bool:
@@ -127,22 +130,18 @@ class SupervisedEngine:
     def perceive(self, images: Images, config: OutputConfig) -> Perceived:
         """Run the network on images; an engine that came meanwhile takes them as it can.
 
-        Until ``run`` has warmed it up, it may take as long as opening may.
-
         Raises:
             EngineError: As ``run`` does.
         """
         return self._run(lambda engine: perceive(engine, images, config))
 
-    def _run(self, job: Job[T], warm_up: Batch | None = None) -> T:
-        if self._upgrade is not None and self._warm_up is not None:
-            self._try_upgrade(self._upgrade, self._warm_up)
+    def _run(self, job: Job[T]) -> T:
+        upgrade = self._upgrade
+        if upgrade is not None:
+            self._try_upgrade(upgrade)
         thread = self._open_thread()
-        limit_s = self._limit_s()
-        if self._warm_up is None:
-            self._warm_up, limit_s = warm_up, OPEN_TIMEOUT_S
         try:
-            value = thread.run(job, limit_s)
+            value = thread.run(job, self._limit_s())
         except EngineTimeoutError as error:
             self._note_timeout(thread, error)
             raise
@@ -155,7 +154,11 @@ class SupervisedEngine:
         return value
 
     def restart(self) -> None:
-        """Forget failures: after a fallback or a give-up the backend of the settings is opened."""
+        """Forget failures: after a fallback or a give-up the backend of the start is opened.
+
+        What could not be opened at the start is not tried again: an engine that has run ever since
+        stays.
+        """
         if self.state.status == 'running' and self._index == 0:
             return
         self._drop_thread()
@@ -164,14 +167,14 @@ class SupervisedEngine:
             self._give_up()
             return
         self._set(status='reopening')
-        self._thread = self._start()
+        self._reopen()
 
     def offer(self, backend: str) -> None:
         """Open a better backend while the present one serves, and go on with it once it is warm.
 
-        It begins after the first run. If it cannot be opened, the present one stays.
+        It begins at once. If it cannot be opened, the present one stays, and ``state`` says so.
         """
-        self._upgrade = Upgrade(backend, self._open_backend)
+        self._upgrade = Upgrade(backend, self._open_backend, self._warm_up)
         self._set(building=backend)
 
     def close(self) -> None:
@@ -191,44 +194,37 @@ class SupervisedEngine:
         slow_s = SLOW_FACTOR * median(self._runs_s) if self._runs_s else 0.0
         return max(self._config.timeout_s, slow_s)
 
-    def _start(self) -> EngineThread:
-        backend = self._backends[self._index]
+    def _start(self, backend: str) -> EngineThread:
         return EngineThread(lambda: self._open_backend(backend), warm_up=self._warm_up)
 
-    def _open_first(self) -> EngineThread:
-        while True:
-            self._thread = thread = self._start()
-            thread.wait_until_opened(OPEN_TIMEOUT_S)
-            if thread.is_open:
-                return thread
-            problem = thread.problem or self._too_long_to_open()
-            is_last = self._index + 1 >= len(self._backends)
-            is_refusal = isinstance(problem, (BackendUnavailableError, EngineError))
-            if is_last or self._config.backend != 'auto' or not is_refusal:
-                self.close()
-                raise problem
-            self._note_unopened(problem)
-            self._abandon(thread)
-            self._index += 1
+    def _reopen(self) -> None:
+        self._hold(self._start(self._backends[self._index]))
 
-    def _try_upgrade(self, upgrade: Upgrade, warm_up: Batch) -> None:
+    def _hold(self, thread: EngineThread) -> None:
+        self._thread = thread
+        if self._is_closed:  # meanwhile, by another thread that did not see this one
+            thread.stop()
+
+    def _try_upgrade(self, upgrade: Upgrade) -> None:
         try:
-            thread = upgrade.take(warm_up)
+            thread = upgrade.take()
         except Exception as error:  # noqa: BLE001 whatever opening raised: the present one stays
-            self._upgrade = None
-            self._set(building='')
+            problem = str(as_engine_error(error))
+            self._upgrade, self._lost = None, upgrade.backend
+            self._set(building='', fallback_from=upgrade.backend, last_problem=problem)
             _LOGGER.warning(
                 "backend '%s' cannot be opened: %s; the network stays on %s",
                 upgrade.backend,
-                as_engine_error(error),
+                problem,
                 self.backend,
             )
             return
-        if thread is None or self._is_closed:
+        if thread is None:
             return
         if self._thread is not None:
             self._abandon(self._thread)
-        self._thread, self._upgrade = thread, None
+        self._hold(thread)
+        self._upgrade, self._lost = None, ''
         self._backends, self._index = (upgrade.backend, *self._backends), 0
         self._is_on_trial, self._retry_wait_s = False, RETRY_S
         before = self.backend
@@ -244,12 +240,12 @@ class SupervisedEngine:
             EngineGivenUpError: When nothing is left to try.
         """
         if self._is_closed:
-            raise EngineError('the engine was closed, expected an open one; open it again')
-        if self.state.status == 'running' and self._thread is not None:
-            return self._thread
-        if self._thread is None:
+            raise _closed()
+        if self._thread is None and self.state.status == 'given_up':
             self._retry_if_time()
         thread = self._thread
+        if thread is not None and self.state.status == 'running':
+            return thread
         if thread is not None and thread.is_open:
             self._adopt(thread)
             return thread
@@ -270,7 +266,7 @@ class SupervisedEngine:
             self._give_up()
             return
         self._index, self._is_on_trial = 0, True
-        self._thread = self._start()
+        self._reopen()
 
     def _check_opening(self, thread: EngineThread) -> None:
         """Go on with the next backend when this one cannot be opened."""
@@ -278,19 +274,17 @@ class SupervisedEngine:
         if problem is None:
             if time.monotonic() - thread.started_s < OPEN_TIMEOUT_S:
                 return
-            problem = self._too_long_to_open()
+            problem = too_long_to_open(self._backends[self._index])
             self._abandon(thread)
         self._thread = None
-        self._note_unopened(problem)
-        self._open_next()
-
-    def _note_unopened(self, problem: Exception) -> None:
         self._set(last_problem=str(as_engine_error(problem)))
         _LOGGER.warning("backend '%s' cannot be opened: %s", self._backends[self._index], problem)
+        self._open_next()
 
     def _take_over(self, thread: EngineThread) -> None:
         engine = thread.engine
-        assert engine is not None
+        if engine is None:  # meanwhile, by another thread
+            raise _closed()
         self.backend, self.device, self.precision = engine.backend, engine.device, engine.precision
         self._failures_in_row = 0
         self._runs_s.clear()
@@ -298,17 +292,12 @@ class SupervisedEngine:
             self._runs_s.append(thread.warm_up_s)
 
     def _adopt(self, thread: EngineThread) -> None:
-        is_first = not self.backend
         self._take_over(thread)
-        fallback_from = self._backends[0] if self._index else ''
         self._set(
             status='running',
-            num_reopened=self.state.num_reopened + (not is_first),
-            fallback_from=fallback_from,
+            num_reopened=self.state.num_reopened + 1,
+            fallback_from=self._backends[0] if self._index else self._lost,
         )
-        if not is_first:
-            instead = f' instead of {fallback_from}' if fallback_from else ''
-            _LOGGER.info('the network runs again, on %s%s', self.backend, instead)
 
     def _note_timeout(self, thread: EngineThread, error: EngineTimeoutError) -> None:
         self._set(
@@ -345,7 +334,7 @@ class SupervisedEngine:
         else:
             self._is_on_trial = True
             self._set(status='reopening')
-            self._thread = self._start()
+            self._reopen()
         if self.state.status == 'given_up':
             raise self._given_up() from error
 
@@ -358,7 +347,7 @@ class SupervisedEngine:
         self._index += 1
         if self.state.status != 'given_up':
             self._set(status='reopening')
-        self._thread = self._start()
+        self._reopen()
 
     def _give_up(self) -> None:
         self._set(status='given_up')
@@ -385,8 +374,6 @@ class SupervisedEngine:
         if thread is not None and not thread.stop(0.0 if not thread.is_open else CLOSE_TIMEOUT_S):
             self._abandon(thread)
 
-    def _too_long_to_open(self) -> EngineError:
-        return EngineError(
-            f"backend '{self._backends[self._index]}' is not open after {OPEN_TIMEOUT_S:.0f} s, "
-            f'expected it to be; check the device and its driver'
-        )
+
+def _closed() -> EngineError:
+    return EngineError('the engine was closed, expected an open one; open it again')

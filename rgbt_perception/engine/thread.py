@@ -15,6 +15,7 @@ from time import monotonic, perf_counter
 from typing import Any, TypeAlias, TypeVar
 
 from rgbt_perception.engine.base import Engine
+from rgbt_perception.engine.failure import as_engine_error
 from rgbt_perception.errors import EngineError, EngineTimeoutError
 from rgbt_perception.types import Batch
 
@@ -39,7 +40,8 @@ class EngineThread:
     Attributes:
         started_s: When opening began, ``time.monotonic`` seconds.
         engine: The engine; None until ``is_open``.
-        problem: Why it could not be opened; None while it opens and when it is open.
+        problem: Why it could not be opened; None while it opens and when it is open. A failure of
+            the warm-up run is an ``EngineError``.
         warm_up_s: Time of the warm-up run, seconds; 0 without one.
         run_s: Time of the newest run, seconds, without the way to this thread and back.
     """
@@ -56,6 +58,7 @@ class EngineThread:
         self.problem: Exception | None = None
         self.warm_up_s = self.run_s = 0.0
         self._open_engine, self._warm_up = open_engine, warm_up
+        self._name = 'the engine'
         self._opened = threading.Event()
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._answers: SimpleQueue[_Answer] = SimpleQueue()
@@ -85,18 +88,17 @@ class EngineThread:
                 call ``stop``.
 
         Raises:
-            EngineTimeoutError: If the outputs do not come in time.
+            EngineTimeoutError: If the outputs do not come in time, or ``stop`` was called before.
             Exception: Whatever the engine raised.
         """
         self._jobs.put(job)
         try:
             answer = self._answers.get(timeout=timeout_s)
         except Empty:
-            assert self.engine is not None
             raise EngineTimeoutError(
-                f'the inference on {self.engine.backend}, {self.engine.device} has not come back '
-                f'after {timeout_s:.3g} s, expected an answer within this time; check the device, '
-                f'or set engine.timeout_s if the model is this slow'
+                f'the inference on {self._name} has not come back after {timeout_s:.3g} s, '
+                f'expected an answer within this time; check the device, or set engine.timeout_s '
+                f'if the model is this slow'
             ) from None
         self.run_s = answer.run_s
         if answer.error is not None:
@@ -133,10 +135,9 @@ class EngineThread:
         engine = None
         try:
             engine = self._open_engine()
+            self._name = f'{engine.backend}, {engine.device}'
             if self._warm_up is not None:
-                started = perf_counter()
-                engine.run(self._warm_up)
-                self.warm_up_s = perf_counter() - started
+                self.warm_up_s = _warm_up(engine, self._warm_up)
         except Exception as error:  # noqa: BLE001 handed to the caller's thread
             self.problem = error
             if engine is not None:
@@ -146,6 +147,20 @@ class EngineThread:
         self._open_engine, self._warm_up = _nothing, None  # what they hold may be large
         self._opened.set()
         return engine
+
+
+def _warm_up(engine: Engine, batch: Batch) -> float:
+    """Run an engine once; return the seconds it took.
+
+    Raises:
+        EngineError: Whatever the runtime raises: that it opened makes it no better.
+    """
+    started = perf_counter()
+    try:
+        engine.run(batch)
+    except Exception as error:
+        raise as_engine_error(error) from error
+    return perf_counter() - started
 
 
 def _answer(engine: Engine, job: Job[Any]) -> _Answer:

@@ -17,28 +17,23 @@ class Upgrade:
         backend: What is to be opened.
     """
 
-    def __init__(self, backend: str, open_backend: Callable[[str], Engine]) -> None:
-        """Remember what to open; nothing begins yet."""
+    def __init__(
+        self, backend: str, open_backend: Callable[[str], Engine], warm_up: Batch | None
+    ) -> None:
+        """Begin to open; see ``EngineThread``."""
         self.backend = backend
-        self._open_backend = open_backend
-        self._thread: EngineThread | None = None
+        self._thread = EngineThread(lambda: open_backend(backend), warm_up=warm_up)
 
-    def take(self, warm_up: Batch) -> EngineThread | None:
+    def take(self) -> EngineThread | None:
         """Return the engine once it is open and warm, None until then.
-
-        Args:
-            warm_up: Batch of its first run; the first call begins to open.
 
         Raises:
             Exception: Why it could not be opened.
         """
-        if self._thread is None:
-            self._thread = EngineThread(lambda: self._open_backend(self.backend), warm_up=warm_up)
         if self._thread.problem is not None:
             raise self._thread.problem
         return self._thread if self._thread.is_open else None
 
     def stop(self) -> None:
         """Let the engine be closed as soon as it is open; an opening cannot be interrupted."""
-        if self._thread is not None:
-            self._thread.stop()
+        self._thread.stop()

@@ -86,8 +86,8 @@ def test_non_finite_logits_repeatedly_reopen_the_engine(make_engine):
 
 def test_the_first_run_may_take_longer_than_the_limit(make_engine):
     slow = HangingEngine()
-    engine = make_engine(Opener(onnx=[slow]), is_warm=False)
     threading.Timer(2 * LIMIT_S, slow.release).start()
+    engine = make_engine(Opener(onnx=[slow]))
     engine.run(BATCH)
     assert engine.state == EngineState(status='running')
 
@@ -101,10 +101,9 @@ def test_a_slow_model_may_take_three_times_its_usual_time(make_engine):
 
 
 def test_an_engine_that_hangs_in_the_first_run_is_given_up_some_time(make_engine, monkeypatch):
-    monkeypatch.setattr('rgbt_perception.engine.supervised.OPEN_TIMEOUT_S', 0.1)
-    engine = make_engine(Opener(onnx=[HangingEngine(), FakeEngine()]), is_warm=False)
-    with pytest.raises(EngineTimeoutError):
-        engine.run(BATCH)
+    monkeypatch.setattr('rgbt_perception.engine.first_opening.OPEN_TIMEOUT_S', 0.1)
+    with pytest.raises(EngineError, match=r"'onnx' is not open after 0 s.*check the device"):
+        make_engine(Opener(onnx=[HangingEngine()]))
 
 
 def test_what_takes_too_long_to_open_is_left_for_the_next_backend(make_engine, monkeypatch):
@@ -200,6 +199,26 @@ def test_an_engine_closed_while_it_hangs_is_not_opened_again(make_engine, monkey
     hanging.release()
     assert [type(error) for error in errors] == [EngineTimeoutError]
     assert opener.opened == ['onnx']
+
+
+def test_what_is_opened_just_when_another_thread_closes_is_closed_as_well(
+    make_engine, monkeypatch
+):
+    late = FakeEngine()
+    engine = make_engine(Opener(onnx=[FailingEngine(num_good=1), late]))
+    start = engine._start
+
+    def start_too_late(backend):
+        engine.close()
+        return start(backend)
+
+    monkeypatch.setattr(engine, '_start', start_too_late)
+    for _ in range(3):
+        with pytest.raises(EngineError, match='said no'):
+            engine.run(BATCH)
+    wait_for(lambda: late.is_closed)
+    with pytest.raises(EngineError, match='the engine was closed'):
+        engine.run(BATCH)
 
 
 def test_an_engine_that_does_not_open_at_first_is_the_callers_failure(make_engine):

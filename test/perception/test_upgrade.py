@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A better engine that is built while another one serves, and what happens at first opening."""
+"""A better engine that is built while another one serves."""
 
 from __future__ import annotations
 
 import logging
 import threading
 
-from engine_opener import BATCH, DEADLINE_S, engine_factory, Opener, run_until, wait_for
+from engine_opener import BATCH, DEADLINE_S, engine_factory, Opener, run_until, wait_for, WARM_UP
 from fakes import build_outputs, FailingEngine, FakeEngine
 import pytest
 
-from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine import EngineState
 from rgbt_perception.errors import EngineError
 
@@ -38,35 +37,56 @@ class Building:
 def test_the_present_engine_serves_until_the_better_one_is_warm(make_engine, caplog):
     present, better = FakeEngine(build_outputs((32, 48))), FakeEngine()
     building = Building(better, onnx=[present])
-    engine = make_engine(building, is_warm=False)
+    engine = make_engine(building)
     engine.offer('better')
-    for _ in range(3):
+    for _ in range(2):
         engine.run(BATCH)
     assert engine.state == EngineState(building='better')
     assert (engine.backend, len(present.batches)) == ('onnx', 3)
     building.is_built.set()
     with caplog.at_level(logging.INFO, 'rgbt_perception'):
         run_until(engine, lambda: engine.backend == 'better')
-    assert better.batches[0] is BATCH  # the warm-up run
+    assert better.batches[0] is WARM_UP
     assert engine.state == EngineState()
     wait_for(lambda: present.is_closed)
     assert caplog.messages == ['the network now runs on better instead of onnx']
 
 
-def test_a_better_engine_that_cannot_be_built_changes_nothing(make_engine, caplog):
+def test_the_better_engine_is_opened_before_any_pair_comes(make_engine):
+    better = FakeEngine()
+    building = Building(better, onnx=[FakeEngine()])
+    building.is_built.set()
+    make_engine(building).offer('better')
+    wait_for(lambda: better.batches)
+
+
+def test_a_better_engine_that_cannot_be_built_leaves_the_present_one_and_a_warning(
+    make_engine, caplog
+):
     building = Building(EngineError('no kernel fits'), onnx=[FakeEngine()])
     engine = make_engine(building)
     engine.offer('better')
     building.is_built.set()
     run_until(engine, lambda: not engine.state.building)
     engine.run(BATCH)
-    assert (engine.backend, engine.state) == ('onnx', EngineState())
+    missing = EngineState(fallback_from='better', last_problem='no kernel fits')
+    assert (engine.backend, engine.state) == ('onnx', missing)
     assert caplog.messages == [
         "backend 'better' cannot be opened: no kernel fits; the network stays on onnx"
     ]
     engine.restart()
     engine.run(BATCH)
     assert building.opener.opened == ['onnx', 'better']
+    assert engine.state == missing
+
+
+def test_what_could_not_be_built_is_still_missed_after_a_failure_that_was_healed(make_engine):
+    building = Building(EngineError('no'), onnx=[FailingEngine(num_good=2), FakeEngine()])
+    engine = make_engine(building)
+    engine.offer('better')
+    building.is_built.set()
+    run_until(engine, lambda: engine.state.num_reopened == 1)
+    assert (engine.backend, engine.state.fallback_from) == ('onnx', 'better')
 
 
 def test_a_better_engine_that_fails_its_warm_up_is_not_taken(make_engine):
@@ -108,18 +128,3 @@ def test_an_engine_closed_while_it_builds_closes_what_was_built(make_engine):
     engine.close()
     building.is_built.set()
     wait_for(lambda: better.is_closed)
-
-
-def test_auto_leaves_what_does_not_open_at_first_for_the_next_backend(make_engine, caplog):
-    opener = Opener(openvino=[EngineError('no such instruction')], onnx=[FakeEngine()])
-    engine = make_engine(opener)
-    assert (engine.backend, engine.state.fallback_from) == ('onnx', 'openvino')
-    assert engine.state.last_problem == 'no such instruction'
-    assert caplog.messages == ["backend 'openvino' cannot be opened: no such instruction"]
-
-
-def test_a_named_backend_that_does_not_open_at_first_is_an_error(make_engine):
-    opener = Opener(openvino=[EngineError('no such instruction')], onnx=[FakeEngine()])
-    with pytest.raises(EngineError, match='no such instruction'):
-        make_engine(opener, EngineConfig(backend='openvino'))
-    assert opener.opened == ['openvino']

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first opening, which is waited for: of several backends, the first that can be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import logging
+
+from rgbt_perception.engine.thread import EngineThread
+from rgbt_perception.errors import BackendUnavailableError, EngineError
+
+OPEN_TIMEOUT_S = 120.0
+BUILD_TIMEOUT_S = 1800.0  # to open what must first be built, which takes minutes
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FirstEngine:
+    """What was opened, and what was not.
+
+    Attributes:
+        thread: The engine, open.
+        backends: Its backend, then those that were not tried.
+        lost: First backend that could not be opened, '' when none was tried in vain.
+        problem: Why the last one could not be, '' when none was tried in vain.
+        hanging: Those that may still be opening; they close themselves.
+    """
+
+    thread: EngineThread
+    backends: tuple[str, ...]
+    lost: str
+    problem: str
+    hanging: list[EngineThread]
+
+
+def open_first(
+    backends: tuple[str, ...],
+    start: Callable[[str], EngineThread],
+    *,
+    tries_all: bool,
+    must_build: bool,
+) -> FirstEngine:
+    """Open the first backend that can be, and wait for it.
+
+    Args:
+        backends: What to try, in this order; at least one.
+        start: Begins to open one.
+        tries_all: Whether one that cannot be opened is left for the next; an altered file is not.
+        must_build: Whether the first one must first be built.
+
+    Raises:
+        EngineError: If it takes too long.
+        Exception: Why the last one that was tried could not be opened.
+    """
+    lost, last = '', ''
+    hanging: list[EngineThread] = []
+    for index, backend in enumerate(backends):
+        is_built_now = must_build and index == 0
+        thread = start(backend)
+        thread.wait_until_opened(BUILD_TIMEOUT_S if is_built_now else OPEN_TIMEOUT_S)
+        if thread.is_open:
+            return FirstEngine(
+                thread=thread, backends=backends[index:], lost=lost, problem=last, hanging=hanging
+            )
+        thread.stop()
+        hanging.append(thread)
+        problem = thread.problem or (
+            _too_long_to_build(backend) if is_built_now else too_long_to_open(backend)
+        )
+        is_refusal = isinstance(problem, (BackendUnavailableError, EngineError))
+        if not tries_all or not is_refusal or index + 1 == len(backends):
+            raise problem
+        _LOGGER.warning("backend '%s' cannot be opened: %s", backend, problem)
+        lost, last = lost or backend, str(problem)
+    raise AssertionError('no backend was given')
+
+
+def too_long_to_open(backend: str) -> EngineError:
+    """Return what to say of a backend that is not open after ``OPEN_TIMEOUT_S``."""
+    return EngineError(
+        f"backend '{backend}' is not open after {OPEN_TIMEOUT_S:.0f} s, expected it to be; check "
+        f'the device and its driver'
+    )
+
+
+def _too_long_to_build(backend: str) -> EngineError:
+    return EngineError(
+        f"backend '{backend}' is not built after {BUILD_TIMEOUT_S / 60.0:.0f} min, expected it to "
+        f'be; build it before the start, where nothing limits the time, with: rgbt engine build'
+    )
