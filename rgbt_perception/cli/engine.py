@@ -2,8 +2,9 @@
 """Look after the engines that were built on this machine and are kept for the next start.
 
 build: open the engine of a card as the node would, so that what it must build first is built now
-and kept; with --backend torch, also compile the network ahead of time. list, verify and clear: the
-engines in the cache, a private folder of this user.
+and kept; with --backend torch, also compile the network ahead of time; exits 1 when something was
+built but could not be kept. list, verify and clear: the engines in the cache, a private folder of
+this user.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from rgbt_perception.cli.options import parse_size_hw, positive_float
 
 if TYPE_CHECKING:
+    from rgbt_perception.config import EngineConfig
     from rgbt_perception.engine.cache import EngineCache
     from rgbt_perception.engine.cache_entry import CacheEntry
 
@@ -61,6 +63,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         metavar='HxW',
         help="sizes of the network input, px (default: the card's)",
     )
+    parser.add_argument(
+        '--version-compatible', action='store_true', help='as engine.version_compatible'
+    )
     _add_cache_dir(parser)
     parser.set_defaults(act=_build)
 
@@ -82,31 +87,57 @@ def _add_cache_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from rgbt_perception.config import EngineConfig, ModelConfig, PerceptionConfig
-    from rgbt_perception.engine.torch_package import prepare_package
-    from rgbt_perception.pipeline import open_pipeline
+    from rgbt_perception.config import EngineConfig
 
     engine = EngineConfig(
         backend=args.backend,
         precision=args.precision,
         device=args.device,
+        version_compatible=args.version_compatible,
         cache_dir=args.cache_dir,
     )
-    started_s = time.time()
-    for height, width in args.input:
-        model = ModelConfig(card=args.card, input_height=height, input_width=width)
-        pipeline = open_pipeline(PerceptionConfig(model=model, engine=engine))
-        if args.backend == 'torch':  # runs without a package as well, so opening builds none
-            prepare_package(pipeline.card, engine, pipeline.input_hw)
-        pipeline.warm_up()
-        print(
-            f'{args.card} runs on {pipeline.engine.device} in {pipeline.engine.precision} with '
-            f'backend {pipeline.engine.backend}, input {_format_hw(pipeline.input_hw)} px'
-        )
-        pipeline.close()
-    used = [entry for entry in _open_cache(args).entries() if entry.used_s >= started_s]
-    print(_describe_all(used) or 'this backend builds nothing that could be kept')
-    return 0
+    cache = _open_cache(args)
+    cache.check_writable()
+    started_s = int(time.time())  # some file systems know whole seconds only
+    needed = {_open_once(args.card, engine, input_hw) for input_hw in args.input} - {''}
+    kept = [entry for entry in cache.entries() if entry.used_s >= started_s]
+    if len(kept) < len(needed):
+        print(f'{len(needed) - len(kept)} of {len(needed)} engines could not be kept')
+    elif not kept:
+        print('this backend builds nothing that could be kept')
+    if kept:
+        print(_describe_all(kept))
+    return int(len(kept) < len(needed))
+
+
+def _open_once(card: str, engine: EngineConfig, input_hw: tuple[int, int]) -> str:
+    """Open and run the engine of a card as the node would, so that it builds what it needs.
+
+    Returns:
+        A name for what it needs, '' when its backend builds nothing.
+    """
+    from rgbt_models.card import load_card
+    from rgbt_perception.config import ModelConfig, PerceptionConfig
+    from rgbt_perception.engine.torch_package import prepare_package
+    from rgbt_perception.pipeline import choose_input_hw, open_pipeline
+
+    height, width = input_hw
+    model = ModelConfig(card=card, input_height=height, input_width=width)
+    config = PerceptionConfig(model=model, engine=engine)
+    if engine.backend == 'torch':  # runs without a package as well, so opening builds none
+        loaded = load_card(card)
+        prepare_package(loaded, engine, choose_input_hw(loaded, config))
+    pipeline = open_pipeline(config)
+    pipeline.warm_up()
+    print(
+        f'{card} runs on {pipeline.engine.device} in {pipeline.engine.precision} with backend '
+        f'{pipeline.engine.backend}, input {_format_hw(pipeline.input_hw)} px'
+    )
+    pipeline.close()
+    if pipeline.engine.backend == 'openvino':
+        return 'one for all sizes'
+    builds = pipeline.engine.backend == 'tensorrt' or engine.backend == 'torch'
+    return _format_hw(pipeline.input_hw) if builds else ''
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -23,7 +23,8 @@ class EngineConfig(Group):
 
     backend: str = setting(
         'auto',
-        'Runtime of the network; auto takes the fastest that is installed and can run the card.',
+        'Runtime of the network; auto takes the first that is installed and can run the card, in '
+        'an order that suits the processor.',
         choices=('auto', 'tensorrt', 'openvino', 'onnx', 'torch'),
     )
     device: str = setting('cpu', "Where it runs: 'cpu' or 'cuda:N'.")
@@ -45,7 +46,9 @@ class EngineConfig(Group):
     )
     cuda_graph: bool = setting(True, 'On CUDA the work of an inference is recorded and replayed.')
     version_compatible: bool = setting(
-        False, 'TensorRT builds engines that later versions can run too; they may be slower.'
+        False,
+        'TensorRT builds engines that later versions of the same major version run too; they may '
+        'be slower.',
     )
     on_error: str = setting(
         'fallback',

@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines that were built on this machine, kept for the next start.
 
-A built engine is code. It is taken only from a folder that belongs to this user and that nobody
-else may write to, and only with the hash that was recorded when it was built. Whatever is wrong
+A built engine is code. It is taken only from a folder and a file that belong to this user and that
+nobody else may write to, and only with the hash recorded when it was built. Whatever is wrong
 with the folder or with a file in it, ``fetch`` returns a good engine, built anew if it must be,
 and says why in one sentence.
 
     <digest>.plan, .blob, .pt2     an engine; the digest is that of its key
     <digest>.json                  its record: key, hash, size; its time is that of the last use
     building-<digest>.plan, ...    an engine that is being built, or whose build was killed
-    <digest>.lock                  held by the process that builds
+    <digest>.lock                  held by the process that builds or removes it
+    *.timings                      what the builder of TensorRT has measured, for its next build
+    *.timings.<number>             the same while it is written, or left by a build that was killed
 """
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from contextlib import suppress
 import logging
 import math
 import os
 from pathlib import Path
-import shutil
-import tempfile
+import threading
 import time
 
 from rgbt_models.card import hash_file
@@ -30,18 +30,29 @@ from rgbt_perception.engine.cache_entry import (
     CacheEntry,
     find_defect,
     list_entries,
+    lock_path,
     record_path,
     remove_entry,
 )
-from rgbt_perception.engine.cache_folder import find_folder_problem
+from rgbt_perception.engine.cache_folder import (
+    find_folder_problem,
+    find_write_problem,
+    make_temporary_folder,
+    remove_temporary_folder,
+)
 from rgbt_perception.engine.cache_key import CacheKey, EngineRecord
 from rgbt_perception.engine.file_lock import lock_file, mark_in_use, unmark
 from rgbt_perception.errors import EngineError
 
 MAX_BYTES = 4 << 30
 _PRIVATE = 0o700
+_PRIVATE_FILE = 0o600
 _BUILDING = 'building-'
-_TIMINGS = '*.timings'  # what the builder of TensorRT has measured, for its next build
+_TIMINGS = '*.timings'
+_TIMINGS_DRAFTS = '*.timings.*'
+# Engines of this process alone, by the digest of their key.
+_OUTSIDE: dict[str, Path] = {}
+_OUTSIDE_GUARD = threading.Lock()
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,7 +87,8 @@ class EngineCache:
         Raises:
             EngineError: If there is no place to write the engine to, or ``build`` raises it.
         """
-        return self.find(key) or self.keep(key, build) or _build_outside(key, build)
+        found = self.find(key) or _find_outside(key)
+        return found or self.keep(key, build) or _fetch_outside(key, build)
 
     def keep(self, key: CacheKey, build: Callable[[Path], None]) -> Path | None:
         """Build an engine into the cache, unless another process has done so meanwhile.
@@ -93,7 +105,7 @@ class EngineCache:
         """
         try:
             folder = self._prepare_folder()
-            with lock_file(folder / f'{key.digest}.lock', on_wait=lambda: _log_wait(key)):
+            with lock_file(lock_path(folder / key.file_name), on_wait=lambda: _log_wait(key)):
                 return self._find_or_build(folder, key, build)
         except OSError as error:
             _LOGGER.warning(
@@ -127,6 +139,9 @@ class EngineCache:
 
         It stays where another process runs it, and in a folder that cannot be written to.
         """
+        outside = _OUTSIDE.pop(key.digest, None)
+        if outside is not None:
+            remove_temporary_folder(outside.parent)
         if self._folder is None or self.find_problem():
             return
         path = self._folder / key.file_name
@@ -137,6 +152,14 @@ class EngineCache:
     def find_problem(self) -> str:
         """Return why the folder cannot be used, '' when it can; a missing one can be made."""
         return find_folder_problem(self._folder)
+
+    def check_writable(self) -> None:
+        """Check that an engine can be put into the folder, as far as it has room.
+
+        Raises:
+            EngineError: If it cannot.
+        """
+        self._check(find_write_problem(self._folder))
 
     def entries(self) -> tuple[CacheEntry, ...]:
         """Return all engines, last used first; their content is not checked.
@@ -207,7 +230,6 @@ class EngineCache:
                 find_defect(path, key),
             )
         building = path.with_name(f'{_BUILDING}{path.name}')
-        building.unlink(missing_ok=True)
         _remove_remains(folder)
         try:
             record = _build(key, build, building)
@@ -215,12 +237,15 @@ class EngineCache:
         finally:
             building.unlink(missing_ok=True)
         mark_in_use(path)
-        self._evict(path)
+        try:
+            self._evict(folder, path)
+        except OSError as error:
+            _LOGGER.warning("engine cache '%s' cannot be kept small: %s", folder, error)
         return path
 
-    def _evict(self, latest: Path) -> None:
+    def _evict(self, folder: Path, latest: Path) -> None:
         """Remove what was not used for longest until the rest takes at most the allowed size."""
-        entries = self.entries()
+        entries = list_entries(folder, checks_content=False)
         excess = sum(entry.size_bytes for entry in entries) - self._max_bytes
         for entry in reversed(entries):
             if excess <= 0:
@@ -230,10 +255,13 @@ class EngineCache:
                 _LOGGER.info("removed the cached engine '%s' to make room", entry.path.name)
 
     def _list(self, *, checks_content: bool) -> tuple[CacheEntry, ...]:
-        problem = self.find_problem()
-        if self._folder is None or problem:
+        self._check(self.find_problem())
+        folder = self._folder
+        return () if folder is None else list_entries(folder, checks_content=checks_content)
+
+    def _check(self, problem: str) -> None:
+        if problem:
             raise EngineError(f'engine cache {self._place} cannot be used: {problem}')
-        return list_entries(self._folder, checks_content=checks_content)
 
     @property
     def _place(self) -> str:
@@ -248,6 +276,7 @@ def _build(key: CacheKey, build: Callable[[Path], None], path: Path) -> EngineRe
         EngineError: If the builder fails or writes nothing.
     """
     start_s = time.monotonic()
+    _create(path)
     build(path)
     if not path.is_file() or not path.stat().st_size:
         raise EngineError(
@@ -266,6 +295,7 @@ def _publish(record: EngineRecord, building: Path, path: Path) -> None:
     """Give a built engine its name; a reader in between finds the old record and no match."""
     record_building = building.with_suffix('.json')
     try:
+        _create(record_building)
         record_building.write_text(record.to_json(), encoding='utf-8')
         for written in (building, record_building):
             with written.open('rb') as file:
@@ -276,23 +306,51 @@ def _publish(record: EngineRecord, building: Path, path: Path) -> None:
         record_building.unlink(missing_ok=True)
 
 
-def _build_outside(key: CacheKey, build: Callable[[Path], None]) -> Path:
-    """Build an engine in a folder that is removed with this process.
+def _create(path: Path) -> None:
+    """Make an empty file that is this user's, whatever lies there and whatever the umask is."""
+    path.unlink(missing_ok=True)
+    path.touch(_PRIVATE_FILE, exist_ok=False)
+
+
+def _find_outside(key: CacheKey) -> Path | None:
+    """Return the engine of a key that this process has built for itself, None without one."""
+    path = _OUTSIDE.get(key.digest)
+    return path if path is not None and path.is_file() else None
+
+
+def _fetch_outside(key: CacheKey, build: Callable[[Path], None]) -> Path:
+    """Return an engine in a folder of this process, built if it is not there.
 
     Raises:
         EngineError: If there is no place for it either.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix='rgbt_engine_'))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        path = folder / key.file_name
-        _build(key, build, path)
+        with _OUTSIDE_GUARD:
+            path = _find_outside(key) or _build_outside(key, build)
+            _OUTSIDE[key.digest] = path
+            return path
     except OSError as error:
         raise EngineError(
             f"the {key.backend} engine of model '{key.model}' cannot be written ({error}), "
             f'expected room in engine.cache_dir or the temporary folder; free some, or set '
             f'engine.backend to one that builds nothing: onnx'
         ) from error
+
+
+def _build_outside(key: CacheKey, build: Callable[[Path], None]) -> Path:
+    """Build an engine in a new folder of this process.
+
+    Raises:
+        OSError: If it cannot be written.
+        EngineError: If the builder fails or writes nothing.
+    """
+    folder = make_temporary_folder()
+    path = folder / key.file_name
+    try:
+        _build(key, build, path)
+    except BaseException:
+        remove_temporary_folder(folder)
+        raise
     return path
 
 
@@ -304,6 +362,8 @@ def _touch(path: Path) -> None:
 
 def _remove_remains(folder: Path) -> None:
     """Remove what killed builds left behind."""
+    for path in folder.glob(_TIMINGS_DRAFTS):  # one that is written just now is no loss
+        path.unlink(missing_ok=True)
     for path in folder.glob(f'{_BUILDING}*'):
         digest = path.stem.removeprefix(_BUILDING)
         with suppress(BlockingIOError), lock_file(folder / f'{digest}.lock'):

@@ -9,8 +9,9 @@ from pathlib import Path
 import re
 
 from rgbt_models.card import hash_file
+from rgbt_perception.engine.cache_folder import find_file_problem
 from rgbt_perception.engine.cache_key import CacheKey, EngineRecord, parse_record
-from rgbt_perception.engine.file_lock import is_in_use, remove_unused
+from rgbt_perception.engine.file_lock import is_in_use, lock_file, remove_unused
 
 _NAME = re.compile(r'(?P<digest>[0-9a-f]{32})(\.json|\.plan|\.blob|\.pt2)')
 
@@ -67,11 +68,12 @@ def _load_entry(path: Path, *, checks_content: bool) -> CacheEntry:
 
 def find_defect(path: Path, key: CacheKey | None, *, checks_content: bool = True) -> str:
     """Return what is wrong with an engine, as the end of a sentence; '' when it is intact."""
-    record = _load_record(path)
     if not path.exists() or path == record_path(path):
         return 'is missing'
-    if record is None:
-        return 'has no readable record'
+    record = _load_record(path)
+    problem = find_file_problem(path)
+    if problem or record is None:
+        return problem or 'has no readable record'
     if record.key != key or path.stem != record.key.digest:
         return 'is recorded as another one'
     if path.stat().st_size != record.size_bytes:
@@ -82,8 +84,9 @@ def find_defect(path: Path, key: CacheKey | None, *, checks_content: bool = True
 
 
 def _load_record(path: Path) -> EngineRecord | None:
+    file = record_path(path)
     try:
-        return parse_record(record_path(path).read_text(encoding='utf-8'))
+        return None if find_file_problem(file) else parse_record(file.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return None
 
@@ -93,9 +96,21 @@ def record_path(path: Path) -> Path:
     return path.with_suffix('.json')
 
 
+def lock_path(path: Path) -> Path:
+    """Return the file that stands for the lock of an engine, held to build or remove it."""
+    return path.with_suffix('.lock')
+
+
 def remove_entry(path: Path) -> bool:
-    """Remove an engine and its record unless a process uses it; return whether it is gone."""
-    if not remove_unused(path):
-        return False
-    record_path(path).unlink(missing_ok=True)
-    return True
+    """Remove an engine and its record; return whether they are gone.
+
+    They stay while a process uses or builds the engine.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+    """
+    with suppress(BlockingIOError), lock_file(lock_path(path)):
+        if remove_unused(path):
+            record_path(path).unlink(missing_ok=True)
+            return True
+    return False

@@ -23,7 +23,7 @@ class CacheKey:
         graph_sha256: Hash of the graph that is built, '' for a backend that reads none.
         weights_sha256: Hash of the card's weights.
         backend: 'tensorrt', 'openvino' or 'torch'.
-        backend_version: Full version of its package.
+        backend_version: Version of its package; of a version-compatible plan only the major one.
         device: Name of the processor, with what decides about the code built for it: compute
             capability and driver of a GPU, instruction sets of a CPU.
         precision: 'fp32', 'bf16', 'fp16' or 'int8'.

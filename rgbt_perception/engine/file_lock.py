@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import fcntl
 import os
 from pathlib import Path
+import shutil
 import threading
 
 # Descriptors of the files that this process uses: such a lock lasts as long as the process.
@@ -47,10 +48,10 @@ def lock_file(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
 
 
 def mark_in_use(path: Path) -> bool:
-    """Keep a file from ``remove_unused`` of any process until this process ends.
+    """Keep a file or folder from ``remove_unused`` of any process until this process ends.
 
     Returns:
-        False when the file is not there.
+        False when it is not there.
 
     Raises:
         OSError: If it cannot be opened, or the file system knows no locks.
@@ -98,10 +99,12 @@ def is_in_use(path: Path) -> bool:
 
 
 def remove_unused(path: Path) -> bool:
-    """Remove a file unless a process has marked it as in use.
+    """Remove a file or folder unless a process has marked it as in use.
+
+    The caller sees to it that nobody puts another file in its place meanwhile.
 
     Returns:
-        Whether the file is gone.
+        Whether it is gone.
     """
     try:
         descriptor = _open(path)
@@ -110,7 +113,10 @@ def remove_unused(path: Path) -> bool:
     try:
         if not _try_lock(descriptor):
             return False
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
         return True
     finally:
         _unlock(descriptor)

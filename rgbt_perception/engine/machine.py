@@ -9,7 +9,7 @@ import platform
 
 _DEV = Path('/dev')
 _CUDA_DEVICES = ('nvidia[0-9]*', 'nvgpu', 'nvhost-gpu', 'dxg')  # PC, Jetson, Jetson, WSL
-_CUDA_DRIVER = 'libcuda.so.1'
+CUDA_DRIVER = 'libcuda.so.1'
 _CPUINFO = Path('/proc/cpuinfo')
 # Names in /proc/cpuinfo: of x86-64, then of ARM.
 _CPU_FEATURES = (
@@ -38,9 +38,9 @@ def find_cuda_problem() -> str:
     if not any(True for pattern in _CUDA_DEVICES for _ in _DEV.glob(pattern)):
         return 'no NVIDIA device in /dev'
     try:
-        ctypes.CDLL(_CUDA_DRIVER)
+        ctypes.CDLL(CUDA_DRIVER)
     except OSError:
-        return f'an NVIDIA device, but no driver library {_CUDA_DRIVER}'
+        return f'an NVIDIA device, but no driver library {CUDA_DRIVER}'
     return ''
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO engine: a CPU in fp32, bf16 and int8, and the fastest where that has AVX-512."""
+"""OpenVINO engine: a CPU in fp32, bf16 and int8."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DEVICE = 'CPU'
 # Layers that the precision of a network is about, and the types of one in int8.
 _HEAVY_LAYERS = ('Convolution', 'FullyConnected', 'MatMul')
 _INT8_TYPES = ('i8', 'u8')
-_PRECISIONS = {'float32': 'fp32', 'bfloat16': 'bf16', 'float16': 'fp16'}
+_PRECISIONS = {'f32': 'fp32', 'bf16': 'bf16', 'f16': 'fp16'}
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -142,7 +142,15 @@ def _open_compiled(
             _LOGGER.warning("OpenVINO refuses '%s' (%s): it is compiled anew", path, error)
             cache.discard(key)
     compiled = _compile(core, graph, properties)
-    cache.keep(key, lambda path: _export(compiled, path))
+    try:
+        cache.keep(key, lambda path: _export(compiled, path))
+    except (MemoryError, RuntimeError) as error:
+        _LOGGER.warning(
+            "the compiled graph of card '%s' cannot be kept (%s): it is compiled again at the "
+            'next start',
+            card.name,
+            error,
+        )
     return compiled
 
 
@@ -174,7 +182,7 @@ def _read_precision(compiled: Any, graph: Graph) -> str:
     """Return what the network is computed in, by its layers and the hint that was granted."""
     if graph.precision == 'int8' and _has_int8_layer(compiled):
         return 'int8'
-    granted = compiled.get_property('INFERENCE_PRECISION_HINT').to_dtype().name
+    granted = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
     return _PRECISIONS.get(granted, 'unknown')
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pwd
 import resource
 import shutil
+import stat
 import tempfile
 
 from engine_cache_peer import content_of, make_key
@@ -33,6 +34,11 @@ def build(path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / 'engines'
+
+
+@pytest.fixture(autouse=True)
+def _forget_engines_outside(monkeypatch):
+    monkeypatch.setattr('rgbt_perception.engine.cache._OUTSIDE', {})
 
 
 @pytest.fixture
@@ -163,6 +169,58 @@ def test_engines_of_a_folder_that_others_could_write_to_are_not_taken(folder):
         cache.entries()
 
 
+def link_to_copy(path: Path) -> None:
+    copy = path.with_name('copy')
+    path.rename(copy)
+    path.symlink_to(copy)
+
+
+def give_to_nobody(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip('needs the rights of the superuser')
+    os.chown(path, NOBODY, NOBODY)
+
+
+@pytest.mark.parametrize(
+    ('plant', 'engine_sentence'),
+    [
+        (link_to_copy, 'is no regular file'),
+        (give_to_nobody, f'belongs to user {NOBODY}, not {os.geteuid()}'),
+        (lambda path: path.chmod(0o620), 'may be written to by others'),
+        (lambda path: path.chmod(0o602), 'may be written to by others'),
+    ],
+)
+@pytest.mark.parametrize('suffix', ['.plan', '.json'])
+def test_what_somebody_else_may_have_put_there_is_not_taken(
+    folder, warnings, plant, engine_sentence, suffix
+):
+    # As if the folder had been open to others before it was given mode 700.
+    cache = EngineCache(folder)
+    path = cache.fetch(KEY, build)
+    plant(path.with_suffix(suffix))
+    sentence = engine_sentence if suffix == '.plan' else 'has no readable record'
+    assert cache.find(KEY) is None
+    assert cache.verify()[0].problem == sentence
+    assert cache.fetch(KEY, build).read_bytes() == content_of(KEY)
+    assert len(warnings()) == 1
+    assert sentence in warnings()[0]
+    assert cache.fetch(KEY, pytest.fail) == path
+
+
+def test_what_is_built_is_private_whatever_the_umask_and_whatever_lies_there(folder, tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    folder.mkdir(mode=0o700)
+    (folder / f'building-{KEY.digest}.json').symlink_to(tmp_path / 'mine')
+    umask = os.umask(0)
+    try:
+        path = EngineCache(folder).fetch(KEY, build)
+    finally:
+        os.umask(umask)
+    modes = [stat.S_IMODE(item.stat().st_mode) for item in (path, path.with_suffix('.json'))]
+    assert modes == [0o600, 0o600]
+    assert (tmp_path / 'mine').read_text() == 'mine'
+
+
 def test_a_folder_of_another_user_is_bypassed(folder, warnings, monkeypatch):
     kept = EngineCache(folder).fetch(KEY, build)
     monkeypatch.setattr(os, 'geteuid', lambda: NOBODY - 1)
@@ -216,6 +274,10 @@ def test_a_read_only_folder_is_read_and_else_bypassed(warnings):
         path = cache.fetch(other, build)
         assert path.read_bytes() == content_of(KEY)
         assert path.parent != folder
+        with pytest.raises(EngineError, match=f"'{folder}' cannot be written to; set engine"):
+            cache.check_writable()
+        with pytest.raises(EngineError, match=f"'{folder}' cannot be written to; set engine"):
+            EngineCache(folder / 'new' / 'engines').check_writable()
     assert len(warnings()) == 1
     assert f"engine cache '{folder}' cannot be used (Permission denied)" in warnings()[0]
 

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import errno
 from pathlib import Path
+import threading
 
 from engine_cache_peer import content_of, date_back, fill, make_key, start_peer
 import pytest
 
+from rgbt_perception.engine import file_lock
 from rgbt_perception.engine.cache import EngineCache
+from rgbt_perception.engine.cache_entry import remove_entry
+from rgbt_perception.engine.file_lock import mark_in_use
 
 KEY = make_key()
 DEADLINE_S = 20.0
@@ -126,6 +131,14 @@ def test_what_another_process_is_building_is_left_alone(folder, start):
     assert builder.hear() == f'built {folder / make_key("other 1").file_name}'
 
 
+def test_drafts_of_timings_go_with_the_next_build(folder):
+    folder.mkdir(mode=0o700)
+    for name in ('tensorrt-10.3.0.timings', 'tensorrt-10.3.0.timings.77'):
+        (folder / name).write_text('of the builder')
+    EngineCache(folder).fetch(KEY, lambda path: path.write_bytes(content_of(KEY)))
+    assert [path.name for path in folder.glob('tensorrt*')] == ['tensorrt-10.3.0.timings']
+
+
 def test_clearing_keeps_what_a_process_uses(folder, start):
     peer = built_by(start, 'used 1', 'also 1')
     cache = EngineCache(folder)
@@ -147,6 +160,67 @@ def test_discarding_keeps_what_another_process_runs(folder, start):
     peer.kill()
     cache.discard(key)
     assert not list(folder.iterdir())
+
+
+def test_clearing_keeps_what_has_just_been_built(folder, monkeypatch):
+    marked = []
+
+    def mark_late(path: Path) -> bool:
+        if path.exists():
+            assert EngineCache(folder).clear() == ()
+            marked.append(path)
+        return mark_in_use(path)
+
+    monkeypatch.setattr('rgbt_perception.engine.cache.mark_in_use', mark_late)
+    path = EngineCache(folder).fetch(KEY, lambda path: path.write_bytes(content_of(KEY)))
+    assert marked == [path]
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    'step', ['file_lock._open', 'cache_entry.remove_unused'], ids=['engine', 'record']
+)
+def test_removing_an_engine_spares_the_one_that_replaces_it(folder, monkeypatch, step):
+    # Between the look at the engine, or its removal, and the next step another thread builds it.
+    fill(folder, 'made 7')
+    path = folder / KEY.file_name
+    path.write_bytes(b'damaged')
+    cache = EngineCache(folder)
+    has_come_far = threading.Event()
+    monkeypatch.setattr('rgbt_perception.engine.cache._log_wait', lambda _: has_come_far.set())
+    original = getattr(file_lock, step.rpartition('.')[2])
+    builders: list[threading.Thread] = []
+
+    def build_anew() -> None:
+        cache.fetch(KEY, lambda path: path.write_bytes(content_of(KEY)))
+        has_come_far.set()
+
+    def replace_meanwhile(argument):
+        found = original(argument)
+        if not builders:
+            builders.append(threading.Thread(target=build_anew))
+            builders[0].start()
+            assert has_come_far.wait(DEADLINE_S)
+        return found
+
+    monkeypatch.setattr(f'rgbt_perception.engine.{step}', replace_meanwhile)
+    remove_entry(path)
+    builders[0].join(DEADLINE_S)
+    assert cache.find(KEY) == path
+
+
+def test_what_cannot_be_removed_to_make_room_does_not_cost_the_engine(folder, monkeypatch, caplog):
+    def fail(*_):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    fill(folder, 'old 1')
+    monkeypatch.setattr('rgbt_perception.engine.cache.remove_entry', fail)
+    cache = EngineCache(folder, max_bytes=10)
+    path = cache.fetch(KEY, lambda path: path.write_bytes(content_of(KEY)))
+    assert path.parent == folder
+    assert len(caplog.messages) == 1
+    assert f"engine cache '{folder}' cannot be kept small" in caplog.messages[0]
+    assert 'Input/output error' in caplog.messages[0]
 
 
 def test_only_engines_unused_for_long_are_cleared_when_asked(folder):

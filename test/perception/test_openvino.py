@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from engine_opener import BATCH, build_batch
 from fakes import build_onnx_card
@@ -20,7 +21,9 @@ from rgbt_models.graph_variant import GraphVariant
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine import open_engine
 from rgbt_perception.engine.cache import EngineCache
-from rgbt_perception.engine.openvino import OpenvinoEngine
+from rgbt_perception.engine.machine import find_cpu_features
+from rgbt_perception.engine.openvino import _read_precision, OpenvinoEngine
+from rgbt_perception.engine.precision import choose_graph
 from rgbt_perception.errors import (
     BackendUnavailableError,
     ConfigError,
@@ -130,6 +133,19 @@ def test_a_compiled_graph_that_openvino_refuses_is_made_anew(card, config, monke
     assert not caplog.messages
 
 
+@pytest.mark.parametrize('error', [RuntimeError('not implemented'), MemoryError('no memory')])
+def test_a_compiled_graph_that_cannot_be_exported_runs(card, config, monkeypatch, caplog, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr('rgbt_perception.engine.openvino._export', fail)
+    engine = open_engine(card, config)
+    assert engine.run(BATCH).share_map.shape == (1, 1, 2, 3)
+    (message,) = caplog.messages
+    assert message.startswith(f"the compiled graph of card 'fake' cannot be kept ({error}): ")
+    assert not list(Path(config.cache_dir).iterdir())
+
+
 def test_without_a_place_for_the_cache_it_runs(card, config, tmp_path):
     (tmp_path / 'file').write_bytes(b'')
     engine = open_engine(card, dataclasses.replace(config, cache_dir=str(tmp_path / 'file')))
@@ -141,10 +157,26 @@ def test_bf16_is_reported_only_where_the_cpu_has_it(card, config, caplog):
 
     capabilities = import_openvino().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     engine = open_engine(card, dataclasses.replace(config, precision='bf16'))
-    if 'BF16' in capabilities:
+    if 'BF16' in capabilities or engine.precision == 'bf16':
+        assert 'avx512f' in find_cpu_features() or 'bf16' in find_cpu_features()
         assert engine.precision == 'bf16'
-    elif engine.precision == 'fp32':
-        assert "this CPU does not compute in bf16, card 'fake' runs in fp32" in caplog.messages
+        assert not caplog.messages
+    else:
+        assert engine.precision == 'fp32'
+        assert caplog.messages == ["this CPU does not compute in bf16, card 'fake' runs in fp32"]
+
+
+@pytest.mark.parametrize(
+    ('granted', 'precision'),
+    [('f32', 'fp32'), ('bf16', 'bf16'), ('f16', 'fp16'), ('f64', 'unknown')],
+)
+def test_precision_is_what_openvino_has_granted(card, monkeypatch, granted, precision):
+    # As numbers of NumPy, bf16 and f16 of OpenVINO are the same.
+    from rgbt_models.openvino_runtime import import_openvino
+
+    type_of = getattr(import_openvino().Type, granted)
+    compiled = SimpleNamespace(get_property={'INFERENCE_PRECISION_HINT': type_of}.get)
+    assert _read_precision(compiled, choose_graph(card, 'openvino', 'fp32')) == precision
 
 
 def test_an_int8_graph_that_passed_its_gate_is_taken_and_read_back(card, config):

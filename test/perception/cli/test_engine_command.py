@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 from engine_cache_peer import content_of, date_back, fill, make_key
 from fakes import build_onnx_card
@@ -11,6 +13,8 @@ import pytest
 
 from rgbt_perception.cli.main import main
 from rgbt_perception.engine.cache import EngineCache
+from rgbt_perception.errors import EngineError
+import rgbt_perception.pipeline
 
 SIZE = len(content_of(make_key('used 1')))
 
@@ -139,15 +143,67 @@ def test_build_keeps_what_openvino_compiles_for_every_size(call, tmp_path, folde
     assert lines[-1].startswith('1 engine, ')
 
 
-def test_build_compiles_the_network_of_torch_ahead_of_time(call, monkeypatch):
+def test_build_compiles_the_network_of_torch_ahead_of_time(call, folder, monkeypatch):
     pytest.importorskip('torch', reason='needs torch')
-    prepared = []
-    monkeypatch.setattr(
-        'rgbt_perception.engine.torch_package.prepare_package',
-        lambda card, config, input_hw: prepared.append((card.name, config.backend, input_hw)),
-    )
-    assert call('build', 'tiny', '--backend', 'torch', '--input', '64x96')[0] == 0
+    prepared, opened = [], []
+    open_pipeline = rgbt_perception.pipeline.open_pipeline
+
+    def open_late(config):
+        opened.append(list(prepared))
+        return open_pipeline(config)
+
+    def prepare(card, config, input_hw):
+        prepared.append((card.name, config.backend, input_hw))
+        key = make_key(backend='torch')
+        EngineCache(folder).fetch(key, lambda path: path.write_bytes(content_of(key)))
+
+    monkeypatch.setattr('rgbt_perception.engine.torch_package.prepare_package', prepare)
+    monkeypatch.setattr('rgbt_perception.pipeline.open_pipeline', open_late)
+    status, out, _ = call('build', 'tiny', '--backend', 'torch', '--input', '64x96')
+    assert status == 0
     assert prepared == [('tiny', 'torch', (64, 96))]
+    assert opened == [prepared]  # what is run once is what was built
+    assert out.splitlines()[-1].startswith('1 engine, ')
+
+
+def test_what_was_built_but_not_kept_is_status_1(call, tmp_path, monkeypatch):
+    pytest.importorskip('openvino', reason='needs openvino')
+
+    def fill_disk(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('rgbt_perception.engine.openvino._export', fill_disk)
+    card = build_onnx_card(tmp_path / 'card')
+    status, out, _ = call('build', str(card.folder), '--backend', 'openvino')
+    assert status == 1
+    assert out.splitlines()[1:] == ['1 of 1 engines could not be kept']
+
+
+@pytest.mark.parametrize('is_open', [True, False], ids=['open to others', 'read-only'])
+def test_nothing_is_built_for_a_folder_that_cannot_keep_it(call, folder, monkeypatch, is_open):
+    folder.mkdir(mode=0o700)
+    if is_open:
+        folder.chmod(0o777)
+    else:  # not by its mode: the superuser may write everywhere
+        monkeypatch.setattr(os, 'access', lambda *_, **__: False)
+    monkeypatch.setattr('rgbt_perception.pipeline.open_pipeline', pytest.fail)
+    status, out, error = call('build', 'tiny', '--backend', 'openvino')
+    assert (status, out) == (2, '')
+    assert f"engine cache '{folder}' cannot be used: " in error
+    assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize('is_asked', [True, False])
+def test_build_makes_what_a_version_compatible_node_needs(call, monkeypatch, is_asked):
+    asked = []
+
+    def open_pipeline(config):
+        asked.append(config.engine.version_compatible)
+        raise EngineError('enough')
+
+    monkeypatch.setattr('rgbt_perception.pipeline.open_pipeline', open_pipeline)
+    assert call('build', 'tiny', *['--version-compatible'] * is_asked)[0] == 2
+    assert asked == [is_asked]
 
 
 def test_build_says_when_there_is_nothing_to_keep(call, tmp_path, folder):
