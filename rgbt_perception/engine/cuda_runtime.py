@@ -12,6 +12,7 @@ import ctypes
 from dataclasses import dataclass
 import importlib
 import math
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,9 @@ from rgbt_perception.errors import BackendUnavailableError, EngineError
 # The module of CUDA 12.8 and newer, and that of older bindings (JetPack 5 and 6).
 _MODULES = ('cuda.bindings.runtime', 'cuda.cudart')
 _NO_FLAGS = 0
+# Held by whoever captures the work of a stream, with these bindings or with torch. Other threads
+# may launch work meanwhile, but not capture: torch can follow only one capture in a process.
+CAPTURE_LOCK = threading.Lock()
 
 
 class CudaDevice:
@@ -115,18 +119,8 @@ class CudaDevice:
         Raises:
             EngineError: If something in it cannot be recorded; the stream is usable again.
         """
-        stream = self._open_stream()
-        # Of this thread only: others go on using the GPU meanwhile.
-        mode = self._cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._check(self._cudart.cudaStreamBeginCapture(stream, mode), 'begin to record')
-        try:
-            enqueue()
-        except EngineError:
-            code, unfinished = self._cudart.cudaStreamEndCapture(stream)
-            if not int(code):
-                self._cudart.cudaGraphDestroy(unfinished)
-            raise
-        graph = self._check(self._cudart.cudaStreamEndCapture(stream), 'record an inference')
+        with CAPTURE_LOCK:
+            graph = self._capture(enqueue)
         try:
             answer = self._cudart.cudaGraphInstantiateWithFlags(graph, _NO_FLAGS)
             executable = self._check(answer, 'prepare the recorded inference')
@@ -163,6 +157,20 @@ class CudaDevice:
             answer = self._cudart.cudaStreamCreateWithFlags(self._cudart.cudaStreamNonBlocking)
             self._stream = self._check(answer, 'open a stream')
         return self._stream
+
+    def _capture(self, enqueue: Callable[[], None]) -> Any:
+        stream = self._open_stream()
+        # What is forbidden during a capture is forbidden to this thread only.
+        mode = self._cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._check(self._cudart.cudaStreamBeginCapture(stream, mode), 'begin to record')
+        try:
+            enqueue()
+        except EngineError:
+            code, unfinished = self._cudart.cudaStreamEndCapture(stream)
+            if not int(code):
+                self._cudart.cudaGraphDestroy(unfinished)
+            raise
+        return self._check(self._cudart.cudaStreamEndCapture(stream), 'record an inference')
 
     def _copy(self, target: int, source: int, num_bytes: int, kind: Any) -> None:
         stream = self._open_stream()
@@ -227,6 +235,11 @@ class CudaGraph:
 
     launch: Callable[[], None]
     destroy: Callable[[], None]
+
+
+def lacks_memory(text: str) -> bool:
+    """Whether what CUDA, TensorRT or torch say of a failure is that memory is lacking."""
+    return 'memory' in text.lower()
 
 
 def _import_cudart() -> ModuleType:

@@ -78,7 +78,7 @@ class TensorrtEngine:
             self._loader.load(input_hw),
             self._device,
             input_hw=input_hw,
-            log=self._loader.log,
+            graph_path=self._loader.graph.path,
             uses_cuda_graph=self._uses_cuda_graph,
         )
 

@@ -11,6 +11,7 @@ never executed with TensorRT itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 import logging
 import os
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any, TYPE_CHECKING
 
 from rgbt_models.card import INPUT_NAMES, verify_file
 from rgbt_models.graph_variant import Graph
+from rgbt_perception.engine.base import check_names
+from rgbt_perception.engine.cache_folder import find_file_problem
+from rgbt_perception.engine.cuda_runtime import lacks_memory
 from rgbt_perception.errors import EngineError
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ class PlanOptions:
     Attributes:
         graph: The ONNX file.
         input_hw: Height and width of the network input, px; the plan takes no other.
-        is_version_compatible: Whether later versions of TensorRT may run the plan.
+        is_version_compatible: Whether later versions of the same major version may run the plan.
     """
 
     graph: Graph
@@ -74,7 +78,7 @@ def build_plan(trt: ModuleType, options: PlanOptions, path: Path) -> None:
     """
     graph = options.graph
     verify_file(graph.path, graph.sha256)
-    log = create_log(trt)
+    log = open_log(trt)
     builder: tensorrt.Builder = create_or_fail(trt.Builder, log)
     network: tensorrt.INetworkDefinition = builder.create_network(_choose_network_flags(trt))
     _parse_graph(trt, network, graph, log)
@@ -88,6 +92,7 @@ def build_plan(trt: ModuleType, options: PlanOptions, path: Path) -> None:
     _add_profile(builder, config, options)
     timings = path.parent / f'tensorrt-{trt.__version__}.timings'
     _load_timings(config, timings)
+    log.clear()
     plan: tensorrt.IHostMemory | None = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(
@@ -98,8 +103,13 @@ def build_plan(trt: ModuleType, options: PlanOptions, path: Path) -> None:
     _save_timings(config, timings)
 
 
-def create_log(trt: ModuleType) -> Any:
-    """Return an ``ILogger`` that forwards to logging and remembers the last error."""
+@cache
+def open_log(trt: ModuleType) -> Any:
+    """Return the ``ILogger`` of this process: it forwards to logging and remembers errors.
+
+    There is one, and it stays: TensorRT keeps the first it is given, beyond what it was given for.
+    ``clear`` comes before a step of which ``describe_problem`` and ``lacks_memory`` are to tell.
+    """
     levels = {
         trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
         trt.ILogger.Severity.ERROR: logging.ERROR,
@@ -110,7 +120,7 @@ def create_log(trt: ModuleType) -> Any:
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # known at run time only
         def __init__(self) -> None:
             super().__init__()
-            self._last_error = ''
+            self._errors: list[str] = []
 
         def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             level = levels.get(severity)
@@ -118,10 +128,16 @@ def create_log(trt: ModuleType) -> Any:
                 return
             _LOGGER.log(level, 'TensorRT: %s', msg)
             if level == logging.ERROR:
-                self._last_error = msg
+                self._errors.append(msg)
+
+        def clear(self) -> None:
+            self._errors.clear()
 
         def describe_problem(self) -> str:
-            return self._last_error or 'it gives no reason'
+            return self._errors[-1] if self._errors else 'it gives no reason'
+
+        def lacks_memory(self) -> bool:
+            return any(map(lacks_memory, self._errors))
 
     return Log()
 
@@ -132,6 +148,7 @@ def create_or_fail(kind: Any, log: Any) -> Any:
     Raises:
         EngineError: If TensorRT makes none.
     """
+    log.clear()
     try:
         return kind(log)
     except (TypeError, RuntimeError) as error:  # its constructor returned nothing
@@ -161,6 +178,7 @@ def _explicit_batch(trt: ModuleType) -> int:
 def _parse_graph(
     trt: ModuleType, network: tensorrt.INetworkDefinition, graph: Graph, log: Any
 ) -> None:
+    log.clear()
     parser: tensorrt.OnnxParser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph.path)):
         count = parser.num_errors
@@ -171,12 +189,9 @@ def _parse_graph(
             f'errors: {"; ".join(errors)}), expected an operator set it knows; run: rgbt export '
             f'--target tensorrt'
         )
-    found = [network.get_input(index).name for index in range(network.num_inputs)]
-    if set(found) != set(INPUT_NAMES):
-        raise EngineError(
-            f"graph '{graph.path}' has inputs {found}, expected {list(INPUT_NAMES)}; export the "
-            f'model again'
-        )
+    inputs = [network.get_input(index).name for index in range(network.num_inputs)]
+    outputs = [network.get_output(index).name for index in range(network.num_outputs)]
+    check_names(graph.path, inputs, outputs)
 
 
 def _add_profile(
@@ -214,16 +229,28 @@ def _allow_precisions(
     }
     for index in range(network.num_layers):
         layer: tensorrt.ILayer = network.get_layer(index)
-        output: tensorrt.ITensor = layer.get_output(0)
-        if layer.type not in without_arithmetic and output.dtype == trt.DataType.FLOAT:
-            layer.precision = trt.DataType.FLOAT
+        if layer.type not in without_arithmetic:
+            _pin_float32(trt, layer)
+
+
+def _pin_float32(trt: ModuleType, layer: tensorrt.ILayer) -> None:
+    """Let TensorRT 8 compute a layer in fp32, and store what it gives in fp32, if the graph does.
+
+    The precision of a layer says nothing of the type in which its outputs are stored.
+    """
+    if layer.get_output(0).dtype != trt.DataType.FLOAT:
+        return
+    layer.precision = trt.DataType.FLOAT
+    for index in range(layer.num_outputs):
+        if layer.get_output(index).dtype == trt.DataType.FLOAT:
+            layer.set_output_type(index, trt.DataType.FLOAT)
 
 
 def _load_timings(config: tensorrt.IBuilderConfig, path: Path) -> None:
     """Begin with what earlier builds have timed; those of another GPU or driver are refused."""
     try:
-        saved = path.read_bytes()
-    except OSError:
+        saved = b'' if find_file_problem(path) else path.read_bytes()
+    except OSError:  # there is none yet
         saved = b''
     timings: tensorrt.ITimingCache | None = config.create_timing_cache(saved)
     if timings is None or not config.set_timing_cache(timings, ignore_mismatch=False):

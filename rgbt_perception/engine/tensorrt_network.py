@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import logging
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
+from rgbt_perception.engine.base import check_names
 from rgbt_perception.engine.cuda_runtime import CudaDevice, CudaGraph
-from rgbt_perception.engine.tensorrt_build import shape_inputs
+from rgbt_perception.engine.tensorrt_build import open_log, shape_inputs
 from rgbt_perception.errors import EngineError
 
 if TYPE_CHECKING:
@@ -53,30 +54,39 @@ class TensorrtNetwork:
         device: CudaDevice,
         *,
         input_hw: tuple[int, int],
-        log: Any,
+        graph_path: Path,
         uses_cuda_graph: bool,
     ) -> None:
         """Take a loaded plan and allocate its memory.
+
+        Args:
+            trt: The module tensorrt.
+            engine: The loaded plan.
+            device: Where it was loaded.
+            input_hw: Height and width of its input, px.
+            graph_path: What it was built from.
+            uses_cuda_graph: Whether its work may be recorded.
 
         Raises:
             EngineError: If it is of another network, or the GPU has too little memory.
         """
         self.input_hw = input_hw
-        self._trt, self._device, self._log = trt, device, log
+        self._trt, self._device, self._log = trt, device, open_log(trt)
         self._engine: tensorrt.ICudaEngine | None = engine
         self._graph: CudaGraph | None = None
         self._may_record = uses_cuda_graph
         self._inputs: list[_Tensor] = []
         self._outputs: list[_Tensor] = []
+        self._log.clear()
         self._context: tensorrt.IExecutionContext | None = engine.create_execution_context()
         if self._context is None:
             raise EngineError(
-                f'TensorRT cannot prepare the network ({log.describe_problem()}), expected it to '
-                f'have memory for it; free GPU memory, or set a smaller model.input_height and '
-                f'model.input_width'
+                f'TensorRT cannot prepare the network ({self._log.describe_problem()}), expected '
+                f'it to have memory for it; free GPU memory, or set a smaller model.input_height '
+                f'and model.input_width'
             )
         try:
-            self._allocate(engine)
+            self._allocate(engine, graph_path)
         except EngineError:
             self.close()
             raise
@@ -120,18 +130,14 @@ class TensorrtNetwork:
         self._inputs, self._outputs = [], []  # arrays over the memory that is freed next
         self._device.free_memory()
 
-    def _allocate(self, engine: tensorrt.ICudaEngine) -> None:
+    def _allocate(self, engine: tensorrt.ICudaEngine, graph_path: Path) -> None:
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         is_input = {
             name: engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT for name in names
         }
         inputs = [name for name in names if is_input[name]]
         outputs = [name for name in names if not is_input[name]]
-        if set(inputs) != set(INPUT_NAMES) or not set(OUTPUT_NAMES) <= set(outputs):
-            raise EngineError(
-                f'the TensorRT plan has inputs {inputs} and outputs {outputs}, expected inputs '
-                f'{list(INPUT_NAMES)} and outputs {list(OUTPUT_NAMES)}; export the model again'
-            )
+        check_names(graph_path, inputs, outputs)
         shapes = shape_inputs(self.input_hw)
         context = self._open_context()
         for name in inputs:
@@ -164,6 +170,7 @@ class TensorrtNetwork:
     def _enqueue(self) -> None:
         for tensor in self._inputs:
             self._device.upload(tensor.host, tensor.address)
+        self._log.clear()
         if not self._open_context().execute_async_v3(self._device.stream_handle):
             raise EngineError(
                 f'TensorRT failed to run the network ({self._log.describe_problem()}), expected '

@@ -11,9 +11,11 @@ import importlib
 import logging
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from rgbt_models.card import ModelCard
+from rgbt_models.export_targets import OPSET
+from rgbt_models.graph_variant import Graph
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import parse_device
 from rgbt_perception.engine.cache import EngineCache
@@ -23,8 +25,8 @@ from rgbt_perception.engine.cuda_runtime import CudaDevice
 from rgbt_perception.engine.precision import choose_graph, choose_precision
 from rgbt_perception.engine.tensorrt_build import (
     build_plan,
-    create_log,
     create_or_fail,
+    open_log,
     PlanOptions,
     WORKSPACE_BYTES,
 )
@@ -32,6 +34,9 @@ from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineE
 
 if TYPE_CHECKING:
     import tensorrt
+
+# From this version on operator set 18 is read; before, the one here.
+_FIRST_MODERN_MAJOR, _OLD_OPSET = 10, 17
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,7 +46,6 @@ class PlanLoader:
 
     Attributes:
         graph: The ONNX file the plans are built from.
-        log: The ``ILogger`` of everything that is loaded.
     """
 
     def __init__(
@@ -51,10 +55,12 @@ class PlanLoader:
 
         Raises:
             ConfigError: If the card has no graph for the precision of the settings.
+            EngineError: If this TensorRT cannot read the operator set of the graph.
         """
         self._trt, self._card, self._config, self._device = trt, card, config, device
         self.graph = choose_graph(card, 'tensorrt', choose_precision(card, config, 'tensorrt'))
-        self.log: Any = None
+        _check_opset(trt, card, self.graph)
+        self._log = open_log(trt)
         self._cache = EngineCache(find_cache_folder(config.cache_dir))
         self._runtime: tensorrt.Runtime | None = None
 
@@ -72,7 +78,7 @@ class PlanLoader:
         options = self._options(input_hw)
         key = self._key(options)
         engine = self._deserialise(self._fetch(key, options))
-        if engine is None:
+        if engine is None and not self._log.lacks_memory():  # with it, the plan may be good
             _LOGGER.warning('TensorRT refuses its plan (%s), it is built again', self._problem())
             self._cache.discard(key)
             engine = self._deserialise(self._fetch(key, options))
@@ -97,13 +103,15 @@ class PlanLoader:
 
     def _key(self, options: PlanOptions) -> CacheKey:
         height, width = options.input_hw
-        compatible = ', version compatible' if options.is_version_compatible else ''
+        version, compatible = self._trt.__version__, ''
+        if options.is_version_compatible:  # holds for later versions of the same major version
+            version, compatible = str(_major_version(self._trt)), ', version compatible'
         return CacheKey(
             model=f'{self._card.name} {self._card.version}',
             graph_sha256=self.graph.sha256,
             weights_sha256=self._card.weights_sha256,
             backend='tensorrt',
-            backend_version=self._trt.__version__,
+            backend_version=version,
             device=self._device.identity,
             precision=self.graph.precision,
             shapes=f'1x{height}x{width}',
@@ -123,17 +131,17 @@ class PlanLoader:
 
     def _deserialise(self, path: Path) -> tensorrt.ICudaEngine | None:
         if self._runtime is None:
-            self.log = create_log(self._trt)
-            self._runtime = create_or_fail(self._trt.Runtime, self.log)
+            self._runtime = create_or_fail(self._trt.Runtime, self._log)
             if self._config.version_compatible:  # such a plan holds a small runtime of its own
                 self._runtime.engine_host_code_allowed = True
+        self._log.clear()
         engine: tensorrt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(
             path.read_bytes()
         )
         return engine
 
     def _problem(self) -> str:
-        return str(self.log.describe_problem())
+        return str(self._log.describe_problem())
 
 
 def needs_build(card: ModelCard, config: EngineConfig) -> bool:
@@ -153,11 +161,11 @@ def import_tensorrt() -> ModuleType:
     """Import TensorRT.
 
     Raises:
-        BackendUnavailableError: If it is not installed.
+        BackendUnavailableError: If it is not installed, or its installation is broken.
     """
     try:
         return importlib.import_module('tensorrt')
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library of it cannot be loaded
         raise BackendUnavailableError(
             f"backend 'tensorrt' needs the package tensorrt, which cannot be imported ({error}); "
             f"run: pip install 'rgbt_perception[tensorrt]', on a Jetson install TensorRT from "
@@ -180,3 +188,23 @@ def open_device(config: EngineConfig) -> CudaDevice:
             f"engine.device to 'cuda:0', or engine.backend to another one"
         )
     return CudaDevice(index)
+
+
+def _check_opset(trt: ModuleType, card: ModelCard, graph: Graph) -> None:
+    """Refuse a graph that TensorRT 8 would misread: it looks for the axes of 17 in vain.
+
+    Raises:
+        EngineError: If the graph is of a newer operator set.
+    """
+    opsets = [item.opset for item in card.variants if item.file == graph.path.name]
+    opset = opsets[0] if opsets else OPSET
+    if _major_version(trt) < _FIRST_MODERN_MAJOR and opset > _OLD_OPSET:
+        raise EngineError(
+            f"graph '{graph.path}' is of operator set {opset}, TensorRT {trt.__version__} reads "
+            f'none above {_OLD_OPSET}; run: rgbt export --target tensorrt --opset {_OLD_OPSET} '
+            f'--precision {graph.precision} {card.name}'
+        )
+
+
+def _major_version(trt: ModuleType) -> int:
+    return int(trt.__version__.partition('.')[0])

@@ -2,9 +2,10 @@
 """PyTorch engine: the reference, and on CUDA the fastest that needs no build.
 
 On CUDA the work of an input shape is captured once and replayed (``torch_runs``), and images are
-prepared and outputs decoded on the device (``torch_stages``). On either
-device a package compiled ahead of time is used for its input size, where ``rgbt engine build
---backend torch`` has made one (``torch_package``).
+prepared and outputs decoded on the device (``torch_stages``). On either device a package compiled
+ahead of time is used for its input size, where ``rgbt engine build --backend torch`` has made one
+(``torch_package``). It brings its own weights, so those of the model stay in host memory until an
+input size without a package comes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rgbt_models.card import INPUT_NAMES, ModelCard
 from rgbt_models.errors import EncoderError
 from rgbt_perception.config import EngineConfig, OutputConfig
 from rgbt_perception.engine.base import collect_outputs, count_threads, EngineState, parse_device
+from rgbt_perception.engine.cuda_runtime import lacks_memory
 from rgbt_perception.engine.precision import choose_precision
 from rgbt_perception.engine.stages import blank_images, Images
 from rgbt_perception.engine.torch_package import BATCH_SIZE, find_package
@@ -32,6 +34,7 @@ from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineE
 from rgbt_perception.types import Batch, Perceived, RawOutputs
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 _PRECISIONS = {'torch.float32': 'fp32', 'torch.float16': 'fp16', 'torch.bfloat16': 'bf16'}
@@ -52,11 +55,11 @@ class TorchEngine:
             EngineError: If the device is not there, or a first run on it fails.
         """
         self._card, self._config = card, config
+        self._place = find_place(config)
         self._model: Any = load_network(card, config)
-        parameter = next(self._model.parameters())
-        self._stages: TorchStages | None = TorchStages(parameter.device)
-        self.device = str(parameter.device)
-        self.precision = _PRECISIONS.get(str(parameter.dtype), 'unknown')
+        self._stages: TorchStages | None = TorchStages(self._place)
+        self.device = str(self._place)
+        self.precision = _PRECISIONS.get(str(next(self._model.parameters()).dtype), 'unknown')
         self.state = EngineState()
         self._runner: CpuRunner | CudaRunner | None
         self.takes_images = parse_device(config.device) is not None
@@ -88,11 +91,17 @@ class TorchEngine:
         self._model = self._runner = self._stages = None
 
     def _find_network(self, inputs: Inputs) -> Network:
+        import torch
+
         batch_size, _, height, width = inputs[0].shape
         package = None
         if batch_size == BATCH_SIZE:
             package = find_package(self._card, self._config, (height, width))
-        return self._model if package is None else package
+        if package is not None:
+            return package
+        with torch.inference_mode(mode=False):  # as the model was made
+            network: Network = self._model.to(self._place)
+        return network
 
 
 class CpuRunner:
@@ -126,8 +135,31 @@ class CpuRunner:
         return self._network(*inputs)
 
 
+def find_place(config: EngineConfig) -> torch.device:
+    """Return the device of the settings.
+
+    Raises:
+        RGBTError: As ``TorchEngine`` does.
+    """
+    _import('torch')
+    import torch
+
+    index = parse_device(config.device)
+    if index is None:
+        return torch.device('cpu')
+    if index >= torch.cuda.device_count():
+        raise EngineError(
+            f"device '{config.device}' is not there, torch sees {torch.cuda.device_count()} CUDA "
+            f"devices; check the driver, or set engine.device to 'cpu'"
+        )
+    return torch.device('cuda', index)
+
+
 def load_network(card: ModelCard, config: EngineConfig) -> Any:
-    """Load the model of a card on the device and in the precision of the settings.
+    """Load the model of a card for the device and in the precision of the settings.
+
+    Returns:
+        The model, in host memory.
 
     Raises:
         RGBTError: As ``TorchEngine`` does.
@@ -137,12 +169,6 @@ def load_network(card: ModelCard, config: EngineConfig) -> Any:
         load = _import('rgbt_models.published.runtime').load_runtime
     else:
         load = _import('rgbt_models.build').load_model
-    cuda_index = parse_device(config.device)
-    if cuda_index is not None and cuda_index >= torch.cuda.device_count():
-        raise EngineError(
-            f"device '{config.device}' is not there, torch sees {torch.cuda.device_count()} CUDA "
-            f"devices; check the driver, or set engine.device to 'cpu'"
-        )
     precision = choose_precision(card, config, 'torch')
     if card.is_published and precision != 'fp32':
         raise ConfigError(
@@ -152,14 +178,17 @@ def load_network(card: ModelCard, config: EngineConfig) -> Any:
     model = load(card).eval()
     if precision != 'fp32':
         lower_precision(model, precision)
-    if cuda_index is None:
+    if parse_device(config.device) is None:
         torch.set_num_threads(count_threads(config.num_threads))
         return model
+    # Convolutions of float32 are rounded to TF32 by default; what is called fp32 is fp32. It holds
+    # for the whole process, as torch has it.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if not card.is_published:
         model.encoder.use_stacked_batch = True  # fills a GPU better
     if precision != 'fp32':
         model.to(memory_format=torch.channels_last)  # what tensor cores convolve without copies
-    return model.to(f'cuda:{cuda_index}')
+    return model
 
 
 @contextmanager
@@ -170,9 +199,25 @@ def _name_failures(input_hw: tuple[int, int]) -> Iterator[None]:
         raise
     except (RuntimeError, EncoderError) as error:
         raise EngineError(
-            f'torch failed on an input of {input_hw} px ({error}); expected a size the model '
-            f'accepts; check model.input_height and model.input_width'
+            f'torch failed on an input of {input_hw} px ({error}); {_find_remedy(error)}'
         ) from error
+
+
+def _find_remedy(error: Exception) -> str:
+    text = str(error).lower()
+    if lacks_memory(text):
+        return (
+            'expected memory for it; free memory of the device, or set a smaller '
+            'model.input_height and model.input_width'
+        )
+    if 'torchvision::' in text:  # of another build than torch: it has no operators for the device
+        return (
+            'expected torchvision with its operators for this device; install the torchvision '
+            'that belongs to this torch'
+        )
+    if isinstance(error, EncoderError) or 'size' in text or 'shape' in text:
+        return 'expected a size the model accepts; check model.input_height and model.input_width'
+    return 'expected outputs; see what else uses the device, or set engine.backend to another one'
 
 
 def _import(name: str) -> ModuleType:

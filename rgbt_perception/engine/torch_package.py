@@ -8,6 +8,10 @@ size that it was built for, and only where everything else in its key is the sam
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
+import inspect
+import logging
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 import warnings
@@ -18,7 +22,8 @@ from rgbt_perception.engine.base import parse_device
 from rgbt_perception.engine.cache import EngineCache
 from rgbt_perception.engine.cache_folder import find_cache_folder
 from rgbt_perception.engine.cache_key import CacheKey
-from rgbt_perception.engine.machine import find_cpu_features, find_cpu_name
+from rgbt_perception.engine.cuda_runtime import lacks_memory
+from rgbt_perception.engine.machine import CUDA_DRIVER, find_cpu_features, find_cpu_name
 from rgbt_perception.engine.precision import choose_precision
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 
@@ -27,6 +32,10 @@ if TYPE_CHECKING:
     from rgbt_perception.engine.torch_runs import Network
 
 BATCH_SIZE = 1
+# Their code becomes part of a package.
+_PACKAGED = ('rgbt_perception', 'timm')
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def prepare_package(card: ModelCard, config: EngineConfig, input_hw: tuple[int, int]) -> Path:
@@ -38,34 +47,54 @@ def prepare_package(card: ModelCard, config: EngineConfig, input_hw: tuple[int, 
         input_hw: Height and width of the network input, px.
 
     Returns:
-        The package; an engine that is opened from now on uses it.
+        The package; an engine that is opened from now on uses it. One that has already run on
+        this size does not.
 
     Raises:
-        BackendUnavailableError: If torch is not installed, or the model is a published one.
+        BackendUnavailableError: If torch is not installed, or an engine with these settings would
+            not use the package.
         EngineError: If torch cannot compile it, e.g. without a C++ compiler.
     """
-    from rgbt_perception.engine.torch import load_network
+    from rgbt_perception.engine.torch import find_place, load_network
 
+    place = find_place(config)
     if card.is_published:
         raise BackendUnavailableError(
             f"card '{card.name}' is of a published model, whose work depends on what it sees; "
             f'expected a card that rgbt export wrote; leave the package out'
         )
-    model = load_network(card, config)
-    key = package_key(card, config, input_hw)
-    return _open_cache(config).fetch(key, lambda path: build_package(model, input_hw, path))
+    if not _can_run(config):
+        raise BackendUnavailableError(
+            'packages of this version of torch cannot be captured as a CUDA graph, expected 2.7 '
+            'or newer; install it, or set engine.cuda_graph to false'
+        )
+
+    def build(path: Path) -> None:
+        build_package(load_network(card, config).to(place), input_hw, path)
+
+    return _open_cache(config).fetch(package_key(card, config, input_hw), build)
 
 
 def find_package(
     card: ModelCard, config: EngineConfig, input_hw: tuple[int, int]
 ) -> Network | None:
-    """Load the package of a card from the engine cache; None when there is none."""
-    path = (
-        None
-        if card.is_published
-        else _open_cache(config).find(package_key(card, config, input_hw))
-    )
-    return None if path is None else load_package(path, config.device)
+    """Load the package of a card from the engine cache; None when there is none.
+
+    One that torch refuses is left out with a warning, and removed, unless memory is lacking.
+    """
+    if card.is_published:
+        return None
+    cache, key = _open_cache(config), package_key(card, config, input_hw)
+    path = cache.find(key)
+    if path is None or not _can_run(config):
+        return None
+    try:
+        return load_package(path, config.device)
+    except EngineError as error:
+        _LOGGER.warning('%s; the model runs without it', error)
+        if not lacks_memory(str(error.__cause__)):
+            cache.discard(key)
+        return None
 
 
 def package_key(card: ModelCard, config: EngineConfig, input_hw: tuple[int, int]) -> CacheKey:
@@ -77,7 +106,8 @@ def package_key(card: ModelCard, config: EngineConfig, input_hw: tuple[int, int]
         device = f'{find_cpu_name()}: {" ".join(find_cpu_features())}'
     else:
         major, minor = torch.cuda.get_device_capability(index)
-        device = f'{torch.cuda.get_device_name(index)}, sm_{major}{minor}'
+        name = torch.cuda.get_device_name(index)
+        device = f'{name}, sm_{major}{minor}, CUDA {_find_driver()}'
     return CacheKey(
         model=f'{card.name} {card.version}',
         graph_sha256='',
@@ -87,6 +117,7 @@ def package_key(card: ModelCard, config: EngineConfig, input_hw: tuple[int, int]
         device=device,
         precision=choose_precision(card, config, 'torch'),
         shapes=f'{BATCH_SIZE}x{input_hw[0]}x{input_hw[1]}',
+        options=', '.join(f'{name} {_find_version(name)}' for name in _PACKAGED),
     )
 
 
@@ -133,23 +164,52 @@ def load_package(path: Path, device: str = 'cpu') -> Network:
     from torch._inductor import aoti_load_package
 
     index = parse_device(device)
+    # Single-threaded: what lets several threads share a package asks CUDA for the state of earlier
+    # runs, which is forbidden while a graph is captured.
+    wanted: dict[str, Any] = {
+        'run_single_threaded': True,
+        'device_index': -1 if index is None else index,
+    }
+    # torch 2.6 has neither, 2.7 only the first; without an index it is the current device.
+    known = inspect.signature(aoti_load_package).parameters
+    options = {name: value for name, value in wanted.items() if name in known}
     try:
-        # Single-threaded: what lets several threads share a package asks CUDA for the state of
-        # earlier runs, which is forbidden while a graph is captured.
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # as above
-            loaded: Any = aoti_load_package(
-                str(path),
-                run_single_threaded=True,
-                device_index=-1 if index is None else index,
-            )
-    except RuntimeError as error:
+            loaded: Any = aoti_load_package(str(path), **options)
+    except Exception as error:  # what a loader may raise is not documented
         raise EngineError(
             f"torch refuses the package '{path}' ({error}); expected one built on this machine; "
-            f'run: rgbt engine clear --all'
+            f'run: rgbt engine build --backend torch'
         ) from error
     network: Network = loaded
     return network
+
+
+def _can_run(config: EngineConfig) -> bool:
+    """Whether packages can be run with these settings: torch 2.6 makes none that is captured."""
+    from torch._inductor import aoti_load_package
+
+    is_captured = config.cuda_graph and parse_device(config.device) is not None
+    known = inspect.signature(aoti_load_package).parameters
+    return not is_captured or 'run_single_threaded' in known
+
+
+def _find_driver() -> str:
+    """Return the version of CUDA that the driver has, '' without a driver."""
+    version = ctypes.c_int(0)
+    try:
+        ctypes.CDLL(CUDA_DRIVER).cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return ''
+    return f'{version.value // 1000}.{version.value % 1000 // 10}'
+
+
+def _find_version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # run from its source
+        return 'unknown'
 
 
 def _open_cache(config: EngineConfig) -> EngineCache:

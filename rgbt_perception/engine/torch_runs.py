@@ -3,8 +3,8 @@
 
 A launch from Python costs several microseconds, and a small transformer has two hundred of them
 per pair. So the work of one shape is captured once as a CUDA graph and replayed with one launch.
-A graph reads and writes always the same memory: images go through pinned host memory into its
-inputs, and what comes back is copied.
+A graph reads and writes always the same memory: inputs are copied into it, from the host through
+pinned memory, and what comes back is copied.
 
 No CUDA device has run this code: its tests run it on the CPU, with stand-ins for what captures.
 """
@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 import logging
+import threading
 from typing import Any, TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rgbt_perception.engine.cuda_runtime import CAPTURE_LOCK
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +38,9 @@ T = TypeVar('T')
 MAX_SHAPES = 4
 # Runs before the capture, in which libraries choose their kernels and allocate their workspaces.
 _NUM_WARM_UPS = 3
+# Set by a capture that failed. Before version 2.12 torch's allocator does not recover from one:
+# nothing more is captured in this process.
+_HAS_FAILED = threading.Event()
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +51,7 @@ class ShapeRun:
     def __init__(
         self, network: Network, inputs: Inputs, *, device: torch.device, capture: Capture
     ) -> None:
-        """Allocate the inputs, run the network once on them and capture it.
+        """Allocate the inputs and capture the network on them.
 
         Args:
             network: Takes the inputs by position, on ``device``.
@@ -53,14 +59,14 @@ class ShapeRun:
             device: Where the network is.
             capture: Turns a call into one that repeats its work in the same memory.
         """
-        self._is_pinned = device.type == 'cuda'
-        self._host_inputs = [self._allocate_host(given.shape) for given in inputs]
-        self._inputs = [host.to(device) for host in self._host_inputs]
+        import torch
+
+        self._mirrors: dict[str, Tensor] = {}
+        own = [torch.zeros(given.shape, dtype=torch.float32, device=device) for given in inputs]
+        self._inputs = own
         self._load(inputs)
-        self._replay = capture(lambda: network(*self._inputs))
-        self._host_outputs = {
-            name: self._allocate_host(tuple(value.shape)) for name, value in self._replay().items()
-        }
+        # Not of self: a cycle would keep the memory until the garbage is collected.
+        self._replay = capture(lambda: network(*own))
 
     def __call__(
         self, arrays: Arrays, *, synchronise: Callable[[], None]
@@ -74,10 +80,12 @@ class ShapeRun:
         Returns:
             The outputs, float32; they belong to the caller.
         """
-        for name, value in self.replay(arrays).items():
-            self._host_outputs[name].copy_(value, non_blocking=True)
+        outputs = self.replay(arrays)
+        hosts = {name: self._mirror(name, value) for name, value in outputs.items()}
+        for name, value in outputs.items():
+            hosts[name].copy_(value, non_blocking=True)
         synchronise()
-        return {name: host.numpy().copy() for name, host in self._host_outputs.items()}
+        return {name: host.numpy().copy() for name, host in hosts.items()}
 
     def replay(self, inputs: Inputs) -> Outputs:
         """Queue the work of the network; its outputs are overwritten by the next run."""
@@ -85,17 +93,23 @@ class ShapeRun:
         return self._replay()
 
     def _load(self, inputs: Inputs) -> None:
-        for host, own, given in zip(self._host_inputs, self._inputs, inputs, strict=True):
+        for index, (own, given) in enumerate(zip(self._inputs, inputs, strict=True)):
             if isinstance(given, np.ndarray):
+                host = self._mirror(f'input {index}', own)
                 np.copyto(host.numpy(), given)
                 own.copy_(host, non_blocking=True)
             else:
                 own.copy_(given)
 
-    def _allocate_host(self, shape: tuple[int, ...]) -> Tensor:
+    def _mirror(self, name: str, value: Tensor) -> Tensor:
+        """Return the float32 host memory of an input or output, made when it is first needed."""
         import torch
 
-        return torch.zeros(shape, dtype=torch.float32, pin_memory=self._is_pinned)
+        if name not in self._mirrors:
+            self._mirrors[name] = torch.zeros(
+                value.shape, dtype=torch.float32, pin_memory=value.is_cuda
+            )
+        return self._mirrors[name]
 
 
 class ShapeRuns:
@@ -173,18 +187,31 @@ def capture_cuda_graph(call: Callable[[], Outputs]) -> Callable[[], Outputs]:
 
     Returns:
         Queues the same work and returns the outputs of the capture, always the same memory.
+
+    Raises:
+        OutOfMemoryError: Of torch, if the GPU has too little memory for the capture.
     """
     import torch
 
+    if _HAS_FAILED.is_set():
+        _LOGGER.info('a network runs without a CUDA graph, as the capture of another one failed')
+        return call
     for _ in range(_NUM_WARM_UPS):
         call()
     graph = torch.cuda.CUDAGraph()
     stream = torch.cuda.current_stream()
     try:
-        # Only this thread is restricted meanwhile: another engine may be at work on its own.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
+        # What is forbidden during a capture is forbidden to this thread only.
+        with (
+            CAPTURE_LOCK,
+            torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'),
+        ):
             outputs = call()
+    except torch.cuda.OutOfMemoryError:
+        _HAS_FAILED.set()
+        raise
     except RuntimeError as error:
+        _HAS_FAILED.set()
         _LOGGER.warning(
             'the network cannot be captured as a CUDA graph (%s), it runs without; expected a '
             'network of fixed shapes; set engine.cuda_graph to false to leave this out',

@@ -6,7 +6,9 @@ back. The numbers are those of ``preprocess`` and ``postprocess``: the resamplin
 ``resampling``), scores and boxes are computed in float64 like there. Only RGB differs, by less
 than one of 255 grey levels: the CPU rounds the resized image to uint8, here it stays float32.
 
-Matrices are multiplied in float32, which is torch's default: nothing here sets TF32.
+Matrices are multiplied in float32: ``load_network`` forbids TF32. Nothing that is the same for
+every pair goes to the device again, and the device is waited for three times: for the candidates,
+by the suppression, and for what comes back.
 
 No CUDA device has run this code: its tests run it on CPU tensors.
 """
@@ -63,6 +65,7 @@ class TorchStages:
         keep = lru_cache(MAX_GEOMETRIES)
         self._letterboxing = keep(partial(_upload_letterboxing, device))
         self._labelling = keep(partial(_upload_labelling, device))
+        self._statistics = keep(partial(_upload_statistics, device))
 
     def perceive(self, network: Network, images: Images, config: OutputConfig) -> Perceived:
         """Run a network on the images of one pair; all work is queued on the current stream.
@@ -112,11 +115,12 @@ class TorchStages:
         if available[0, 0] and images.pair.rgb is not None:
             pixels = _upload(images.pair.rgb.pixels, self._device)  # (h, w, 3) uint8
             units = _resample(pixels.permute(2, 0, 1).float(), operator) / 255.0
-            rgb = _standardise(units, operator.coverage, card.rgb_mean, card.rgb_std)
+            statistics = self._statistics(card.rgb_mean, card.rgb_std)
+            rgb = _standardise(units, operator.coverage, statistics)
         if available[0, 1] and images.thermal is not None:
             units = _resample(_upload(images.thermal, self._device)[None], operator)
-            mean, std = (card.thermal_mean,) * 3, (card.thermal_std,) * 3
-            heat = _standardise(units, operator.coverage, mean, std)
+            statistics = self._statistics((card.thermal_mean,) * 3, (card.thermal_std,) * 3)
+            heat = _standardise(units, operator.coverage, statistics)
         return rgb, heat, _upload(available, self._device)
 
     def label_pixels(
@@ -165,7 +169,7 @@ def find_boxes(
         The fields of ``Detections``, on the device of the outputs.
     """
     import torch
-    from torchvision.ops import batched_nms
+    from torchvision.ops import nms
 
     logits = outputs['class_logits'][0]  # (n, k)
     # In the order of anchors and classes where scores are equal, as sorting is stable.
@@ -174,17 +178,20 @@ def find_boxes(
     num_classes = max(1, logits.shape[1])
     class_ids = order % num_classes
     boxes = outputs['boxes_xyxy'][0][order // num_classes].double()
-    (pad_x, pad_y), (height, width) = (letterbox.pad_x, letterbox.pad_y), source_hw
-    boxes = (boxes - boxes.new_tensor([pad_x, pad_y] * 2)) / letterbox.scale
-    boxes = boxes.float().clamp(min=0)
-    boxes = boxes.minimum(boxes.new_tensor([width, height] * 2))
+    sides = (letterbox.pad_x, source_hw[1]), (letterbox.pad_y, source_hw[0])
+    for axis, (pad, size) in enumerate(sides):
+        along = boxes[:, axis::2]
+        along.sub_(pad).div_(letterbox.scale).clamp_(0, size)
+    boxes = boxes.float()
     is_whole = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE_PX).all(dim=1)
-    is_candidate = is_whole & (scores >= scores.new_tensor(config.score_threshold))
-    scores, boxes, class_ids = (item[is_candidate] for item in (scores, boxes, class_ids))
-    # In float64, because classes are kept apart by moving their boxes, which float32 would round.
+    is_candidate = is_whole & (scores >= float(np.float32(config.score_threshold)))
+    candidates = is_candidate.nonzero()[:, 0]
+    scores, boxes, class_ids = (item[candidates] for item in (scores, boxes, class_ids))
+    # Classes are kept apart by moving their boxes, in float64, as float32 would round them.
+    apart = boxes.double() + (class_ids * (max(source_hw) + 1))[:, None]
     # By ranks, because which of two equal scores is kept is not defined.
     ranks = torch.arange(len(scores), 0, -1, device=scores.device, dtype=torch.float64)
-    kept = batched_nms(boxes.double(), ranks, class_ids, config.nms_iou)[: config.max_detections]
+    kept = nms(apart, ranks, config.nms_iou)[: config.max_detections]
     return {'boxes_xyxy': boxes[kept], 'scores': scores[kept], 'class_ids': class_ids[kept]}
 
 
@@ -203,6 +210,13 @@ def _upload_labelling(
     return _upload_resampling(device, label_resampling(letterbox, source_hw, cells_hw))
 
 
+def _upload_statistics(
+    device: torch.device, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    table = np.array([mean, std], np.float32)[..., None, None]  # (2, c, 1, 1)
+    return _upload(table, device)
+
+
 def _upload_resampling(device: torch.device, resampling: Resampling) -> Operator:
     rows, columns = _upload(resampling.rows, device), _upload(resampling.columns.T, device)
     coverage = rows.sum(dim=1)[:, None] * columns.sum(dim=0)
@@ -214,16 +228,19 @@ def _resample(planes: Tensor, operator: Operator) -> Tensor:
     return operator.rows.matmul(planes).matmul(operator.columns)
 
 
-def _standardise(
-    planes: Tensor, coverage: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Tensor:
+def _standardise(planes: Tensor, coverage: Tensor, statistics: Tensor) -> Tensor:
     """Standardise resampled planes of 0..1 units, shape (1 or c, h, w); the padding stays 0.
 
+    Args:
+        planes: What is standardised.
+        coverage: Of the resampling, (h, w).
+        statistics: Mean and standard deviation of every channel, (2, c, 1, 1).
+
     Returns:
-        Shape (1, c, h, w), c = the number of means.
+        Shape (1, c, h, w).
     """
-    table = planes.new_tensor([mean, std])[..., None, None]  # (2, c, 1, 1)
-    standardised: Tensor = (planes - table[0] * coverage) / table[1]
+    mean, std = statistics.unbind()
+    standardised: Tensor = (planes - mean * coverage) / std
     return standardised[None]
 
 

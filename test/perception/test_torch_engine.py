@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Iterator
 import dataclasses
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch_engines import build_torch_card, HW, noise_batch, torch_config
 
 from rgbt_models.build import create_model, load_model
 from rgbt_models.card import load_card, ModelCard, OUTPUT_NAMES
-from rgbt_perception.engine.torch import TorchEngine
+from rgbt_models.errors import EncoderError
+from rgbt_perception.engine.torch import load_network, TorchEngine
 from rgbt_perception.engine.torch_precision import fold_batch_norms, lower_precision
-from rgbt_perception.errors import ConfigError
+from rgbt_perception.errors import ConfigError, EngineError
 
 
 @pytest.fixture(scope='module')
@@ -111,3 +113,47 @@ def test_outputs_of_a_run_survive_the_next(card: ModelCard, tmp_path: Path):
     other = dataclasses.replace(noise_batch(), rgb=-noise_batch().rgb)
     engine.run(other)
     np.testing.assert_array_equal(first.class_logits, kept)
+
+
+@pytest.fixture
+def with_tf32() -> Iterator[None]:
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    yield
+    for backend, is_allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = is_allowed
+
+
+@pytest.mark.usefixtures('with_tf32')
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_float32_on_cuda_is_not_rounded_to_tf32(precision: str, card: ModelCard, tmp_path: Path):
+    load_network(card, torch_config(tmp_path, precision=precision))
+    assert torch.backends.cudnn.allow_tf32  # a CPU has none
+    load_network(card, torch_config(tmp_path, precision=precision, device='cuda:0'))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ('error', 'remedy'),
+    [
+        (RuntimeError('CUDA out of memory'), 'free memory of the device'),
+        (
+            NotImplementedError("Could not run 'torchvision::nms' with arguments from 'CUDA'"),
+            'install the torchvision that belongs to this torch',
+        ),
+        (EncoderError('images are 63 px high'), 'check model.input_height'),
+        (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), 'check model.input_height'),
+        (RuntimeError('CUDA error: unspecified launch failure'), 'see what else uses the device'),
+    ],
+)
+def test_a_failure_is_followed_by_what_helps_against_it(card, tmp_path, error, remedy):
+    def fail(*_):
+        raise error
+
+    engine = TorchEngine(card, torch_config(tmp_path))
+    engine._runner = fail
+    with pytest.raises(EngineError, match=rf'on an input of \(64, 80\) px \(.*\); .*{remedy}'):
+        engine.run(noise_batch())

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
+import importlib.metadata
+import logging
 from pathlib import Path
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +99,118 @@ def test_an_altered_package_is_not_loaded(package: Path, card: ModelCard, tmp_pa
     assert not (TorchEngine(card, settings).run(noise_batch()).class_logits == MARK).any()
 
 
+def test_an_engine_on_cuda_leaves_its_model_in_host_memory_while_packages_fit(
+    package: Path, card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settings = torch_config(tmp_path)
+    EngineCache(Path(settings.cache_dir)).fetch(
+        package_key(card, settings, HW), lambda path: shutil.copyfile(package, path)
+    )
+    moved = []
+    move = torch.nn.Module.to
+    engine = TorchEngine(card, settings)
+    monkeypatch.setattr(
+        torch.nn.Module, 'to', lambda model, place: moved.append(place) or move(model, place)
+    )
+    engine.run(noise_batch())
+    assert not moved
+    engine.run(noise_batch((32, 48)))
+    assert moved == [torch.device('cpu')]  # that of the engine
+
+
+@pytest.mark.parametrize(('reason', 'stays'), [('not for this', False), ('out of memory', True)])
+def test_a_refused_package_is_left_out_and_removed_unless_memory_is_lacking(
+    reason: str,
+    stays: bool,
+    card: ModelCard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    def refuse(path: str, run_single_threaded: bool = False, device_index: int = -1) -> None:
+        raise ValueError(reason)
+
+    monkeypatch.setattr('torch._inductor.aoti_load_package', refuse)
+    settings = torch_config(tmp_path)
+    path = EngineCache(Path(settings.cache_dir)).fetch(
+        package_key(card, settings, HW), lambda path: path.write_bytes(b'package')
+    )
+    with caplog.at_level(logging.WARNING, 'rgbt_perception.engine.torch_package'):
+        raw = TorchEngine(card, settings).run(noise_batch())
+    assert raw.class_logits.shape[2] == 7
+    (message,) = caplog.messages
+    assert message.startswith(f"torch refuses the package '{path}' ({reason}); ")
+    assert message.endswith('; the model runs without it')
+    assert path.exists() == stays
+
+
+def load_of_2_6(path):
+    return ['2.6', path]
+
+
+def load_of_2_7(path, run_single_threaded=False):
+    return ['2.7', path, run_single_threaded]
+
+
+def load_of_2_8(path, run_single_threaded=False, device_index=-1):
+    return ['2.8', path, run_single_threaded, device_index]
+
+
+@pytest.mark.parametrize(
+    ('load', 'given'),
+    [(load_of_2_6, []), (load_of_2_7, [True]), (load_of_2_8, [True, 1])],
+)
+def test_every_version_of_torch_is_told_what_it_understands(
+    load, given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr('torch._inductor.aoti_load_package', load)
+    path = tmp_path / 'model.pt2'
+    assert load_package(path, 'cuda:1')[1:] == [str(path), *given]
+
+
+@pytest.mark.parametrize(
+    ('load', 'options', 'is_captured'),
+    [
+        (load_of_2_6, {'device': 'cuda:0'}, True),
+        (load_of_2_6, {'device': 'cuda:0', 'cuda_graph': False}, False),
+        (load_of_2_6, {}, False),
+        (load_of_2_7, {'device': 'cuda:0'}, False),
+    ],
+)
+def test_no_package_is_captured_that_several_threads_may_share(
+    load, options, is_captured, card: ModelCard, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr('torch._inductor.aoti_load_package', load)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (8, 7))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'Orin')
+    settings = torch_config(tmp_path, **options)
+    key = package_key(card, settings, HW)
+    EngineCache(Path(settings.cache_dir)).fetch(key, lambda path: path.write_bytes(b'package'))
+    assert (find_package(card, settings, HW) is None) == is_captured
+    if is_captured:
+        with pytest.raises(BackendUnavailableError, match=r'cannot be captured as a CUDA graph'):
+            prepare_package(card, settings, HW)
+
+
+def test_without_a_package_the_compiler_is_not_imported_which_takes_seconds(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, 'torch._inductor', None)
+    assert find_package(card, torch_config(tmp_path), HW) is None
+
+
+def test_nothing_is_loaded_for_a_package_that_is_there(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settings = torch_config(tmp_path)
+    path = EngineCache(Path(settings.cache_dir)).fetch(
+        package_key(card, settings, HW), lambda path: path.write_bytes(b'package')
+    )
+    monkeypatch.setattr('rgbt_perception.engine.torch.load_network', None)
+    assert prepare_package(card, settings, HW) == path
+
+
 def test_a_package_is_prepared_once(
     card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -128,6 +244,35 @@ def test_another_precision_size_or_model_is_another_package(
     }[setting]()
     assert other.digest != key.digest
     assert package_key(card, torch_config(tmp_path), HW).digest == key.digest
+
+
+@pytest.mark.parametrize('name', ['rgbt_perception', 'timm'])
+def test_code_of_another_version_is_another_package(
+    name: str, card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    key = package_key(card, torch_config(tmp_path), HW)
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, 'version', lambda item: '0.0.0' if item == name else version(item)
+    )
+    later = package_key(card, torch_config(tmp_path), HW)
+    assert f'{name} 0.0.0' in later.options
+    assert later.digest != key.digest
+
+
+def test_another_gpu_or_driver_is_another_package(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Driver:
+        def cuDriverGetVersion(self, version) -> int:  # noqa: N802  # its name
+            version._obj.value = 12060
+            return 0
+
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: {'libcuda.so.1': Driver()}[name])
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (8, 7))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'Orin')
+    key = package_key(card, torch_config(tmp_path, device='cuda:0'), HW)
+    assert key.device == 'Orin, sm_87, CUDA 12.6'
 
 
 def test_a_published_model_is_not_packaged(card: ModelCard, tmp_path: Path):

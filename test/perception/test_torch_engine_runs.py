@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
+import gc
 import logging
+import threading
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
+from rgbt_perception.engine.cuda_runtime import CAPTURE_LOCK
 from rgbt_perception.engine.torch_runs import (
     capture_cuda_graph,
     CudaRunner,
@@ -21,23 +26,57 @@ from rgbt_perception.engine.torch_runs import (
 CPU = torch.device('cpu')
 
 
-class MemoryGraph:
-    """Captures like CUDA: a replay works in the memory of the capture."""
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('rgbt_perception.engine.torch_runs._HAS_FAILED', threading.Event())
 
-    def __init__(self) -> None:
+
+class MemoryGraph:
+    """Captures like CUDA: a replay works in the memory of the capture, when it is waited for.
+
+    What is copied to the host after it is queued behind it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_captures = self.num_replays = 0
+        self._queue = []
+        self._copy = torch.Tensor.copy_
+
+        def copy(target, source, **options):
+            return self._queue_copy(target, source, **options)
+
+        monkeypatch.setattr(torch.Tensor, 'copy_', copy)
 
     def __call__(self, call):
         self.num_captures += 1
-        outputs = {name: value.clone() for name, value in call().items()}
+        outputs = {name: torch.full_like(value, torch.nan) for name, value in call().items()}
+
+        def work():
+            for name, value in call().items():
+                self._copy(outputs[name], value)
 
         def replay():
             self.num_replays += 1
-            for name, value in call().items():
-                outputs[name].copy_(value)
+            self._queue.append(work)
             return outputs
 
         return replay
+
+    def synchronise(self) -> None:
+        while self._queue:
+            self._queue.pop(0)()
+
+    def _queue_copy(self, target, source, *, non_blocking=False):
+        if non_blocking:
+            self._queue.append(lambda: self._copy(target, source))
+        else:
+            self._copy(target, source)
+        return target
+
+
+@pytest.fixture
+def graph(monkeypatch: pytest.MonkeyPatch) -> MemoryGraph:
+    return MemoryGraph(monkeypatch)
 
 
 def add(left, right):
@@ -52,34 +91,68 @@ def nothing() -> None:
     pass
 
 
-def test_a_run_gives_what_the_network_gives_for_every_new_input():
-    run = ShapeRun(add, arrays(0.0), device=CPU, capture=MemoryGraph())
+def test_a_run_gives_what_the_network_gives_for_every_new_input(graph):
+    run = ShapeRun(add, arrays(0.0), device=CPU, capture=graph)
     for value in (3.0, -2.5):
-        outputs = run(arrays(value), synchronise=nothing)
+        outputs = run(arrays(value), synchronise=graph.synchronise)
         np.testing.assert_array_equal(outputs['sum'], np.full((1, 4), value + 1.0))
         np.testing.assert_array_equal(outputs['half'], np.full((1, 4), value - 1.0))
         assert outputs['half'].dtype == np.float32
 
 
-def test_outputs_belong_to_the_caller():
-    run = ShapeRun(add, arrays(0.0), device=CPU, capture=MemoryGraph())
-    first = run(arrays(3.0), synchronise=nothing)
-    run(arrays(5.0), synchronise=nothing)
+def test_outputs_belong_to_the_caller(graph):
+    run = ShapeRun(add, arrays(0.0), device=CPU, capture=graph)
+    first = run(arrays(3.0), synchronise=graph.synchronise)
+    run(arrays(5.0), synchronise=graph.synchronise)
     np.testing.assert_array_equal(first['sum'], np.full((1, 4), 4.0))
 
 
-def test_inputs_are_copied_so_the_caller_may_change_them_meanwhile():
+def test_inputs_are_copied_so_the_caller_may_change_them_meanwhile(graph):
     given = arrays(3.0)
-    run = ShapeRun(add, given, device=CPU, capture=MemoryGraph())
+    run = ShapeRun(add, given, device=CPU, capture=graph)
 
     def overwrite() -> None:  # the work is queued, the caller goes on
         given[0][:] = 99.0
+        graph.synchronise()
 
     np.testing.assert_array_equal(run(given, synchronise=overwrite)['sum'], np.full((1, 4), 4.0))
 
 
-def test_a_shape_is_captured_once_and_the_one_unused_for_longest_leaves():
-    graph = MemoryGraph()
+def test_host_memory_is_taken_only_by_runs_from_the_host(monkeypatch):
+    run = ShapeRun(add, [torch.zeros(1, 4), torch.ones(1, 4)], device=CPU, capture=repeat)
+    allocated = []
+    zeros = torch.zeros
+    monkeypatch.setattr(
+        torch, 'zeros', lambda *args, **options: allocated.append(args) or zeros(*args, **options)
+    )
+    run.replay([torch.ones(1, 4), torch.ones(1, 4)])
+    assert not allocated
+    for _ in range(2):
+        run(arrays(1.0), synchronise=nothing)
+    assert len(allocated) == 4  # inputs and outputs, once
+
+
+@pytest.mark.parametrize('capture', [repeat, partial])
+def test_memory_is_released_with_the_run_not_with_the_garbage(capture):
+    def network(left, right):
+        return {'sum': left + right}
+
+    gc.disable()
+    try:
+        runs = ShapeRuns(
+            lambda first: ShapeRun(network, first, device=CPU, capture=capture), max_shapes=1
+        )
+        evicted = weakref.ref(runs.find(arrays(0.0, (1, 4))))
+        runs.find(arrays(0.0, (1, 8)))(arrays(0.0, (1, 8)), synchronise=nothing)
+        assert evicted() is None
+        left = weakref.ref(runs.find(arrays(0.0, (1, 8))))
+        del runs
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_a_shape_is_captured_once_and_the_one_unused_for_longest_leaves(graph):
     runs = ShapeRuns(lambda first: ShapeRun(add, first, device=CPU, capture=graph), max_shapes=2)
     runs.find(arrays(0.0, (1, 4)))
     wide = runs.find(arrays(0.0, (1, 8)))
@@ -112,7 +185,7 @@ def test_a_failure_to_prepare_is_the_callers_and_leaves_nothing_behind():
 class FakeCuda:
     """The few names of ``torch.cuda`` that are used, which note what is done to them."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, error: str = '') -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, error: Exception | None = None) -> None:
         self.log: list[str] = []
         self.error = error
         for name, value in (
@@ -128,9 +201,11 @@ class FakeCuda:
     def graph(self, graph, *, stream, capture_error_mode):
         assert (graph, stream, capture_error_mode) == (self, 'own stream', 'thread_local')
         self.log.append('begin')
+        assert CAPTURE_LOCK.locked()
         yield
-        if self.error:
-            raise RuntimeError(self.error)
+        assert CAPTURE_LOCK.locked()
+        if self.error is not None:
+            raise self.error
         self.log.append('end')
 
     @contextmanager
@@ -160,7 +235,8 @@ def test_the_network_is_warmed_up_captured_once_and_then_replayed(monkeypatch):
 
 
 def test_a_network_that_cannot_be_captured_runs_without(monkeypatch, caplog):
-    FakeCuda(monkeypatch, error='operation not permitted when stream is capturing\ntrace')
+    error = RuntimeError('operation not permitted when stream is capturing\ntrace')
+    FakeCuda(monkeypatch, error=error)
     with caplog.at_level(logging.WARNING):
         replay = capture_cuda_graph(lambda: add(torch.ones(1), torch.ones(1)))
     assert replay()['sum'].tolist() == [2.0]
@@ -170,6 +246,21 @@ def test_a_network_that_cannot_be_captured_runs_without(monkeypatch, caplog):
         'capturing), it runs without; expected a network of fixed shapes; set engine.cuda_graph '
         'to false to leave this out'
     )
+
+
+@pytest.mark.parametrize(
+    'error', [RuntimeError('not permitted'), torch.cuda.OutOfMemoryError('CUDA out of memory')]
+)
+def test_after_a_capture_that_failed_nothing_more_is_captured(monkeypatch, error):
+    cuda = FakeCuda(monkeypatch, error=error)
+    is_memory = isinstance(error, torch.cuda.OutOfMemoryError)
+    with pytest.raises(type(error)) if is_memory else nullcontext():
+        capture_cuda_graph(lambda: add(torch.ones(1), torch.ones(1)))
+    assert not CAPTURE_LOCK.locked()
+    cuda.log.clear()
+    run = capture_cuda_graph(lambda: add(torch.ones(1), torch.ones(1)))
+    assert run()['sum'].tolist() == [2.0]
+    assert not cuda.log
 
 
 def test_everything_runs_on_the_stream_of_the_runner_which_is_waited_for(monkeypatch):

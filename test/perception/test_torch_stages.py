@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 import dataclasses
 from pathlib import Path
@@ -12,6 +13,7 @@ from fakes import build_card, build_outputs, build_pair, FakeEngine, rgb_frame, 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_engines import build_torch_card, HW, torch_config
 
 from rgbt_models.card import ModelCard, OUTPUT_NAMES
@@ -240,6 +242,32 @@ def test_an_engine_names_failures_and_leaves_named_ones_as_they_are(tmp_path, mo
     engine.close()
 
 
+class Transfers(TorchDispatchMode):
+    """Counts what makes the host wait for the device, or sends it something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in {'nonzero', '_local_scalar_dense', 'lift_fresh', 'nms'}:
+            self.names[name] += 1
+        masks = args[1] if name == 'index' else ()
+        assert not any(mask is not None and mask.dtype == torch.bool for mask in masks)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_device_is_waited_for_as_rarely_as_can_be(card):
+    stages, config = TorchStages(CPU), OutputConfig(score_threshold=0.3)
+    outputs, images = as_tensors(draw_outputs(0)), build_images(card, (101, 67))
+    stages.perceive(lambda *_: outputs, images, config)  # uploads what all pairs share
+    with Transfers() as transfers:
+        found = stages.perceive(lambda *_: outputs, images, config)
+    assert len(found.detections)
+    assert transfers.names == {'nonzero': 1, 'nms': 1}
+
+
 @contextmanager
 def stream_of_its_own(stream):
     yield
@@ -253,6 +281,7 @@ def test_an_engine_on_cuda_has_run_once_when_it_is_open_and_takes_images(tmp_pat
     sizes = []
     model.register_forward_hook(lambda model, inputs, outputs: sizes.append(inputs[0].shape[2:]))
     monkeypatch.setattr('rgbt_perception.engine.torch.load_network', lambda *_: model)
+    monkeypatch.setattr('rgbt_perception.engine.torch.find_place', lambda _: CPU)
     monkeypatch.setattr('rgbt_perception.engine.torch.find_package', lambda *_: None)
     monkeypatch.setattr(torch.cuda, 'Stream', lambda device: None)
     monkeypatch.setattr(torch.cuda, 'stream', stream_of_its_own)

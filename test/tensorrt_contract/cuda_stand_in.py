@@ -9,6 +9,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+from rgbt_perception.engine.cuda_runtime import CAPTURE_LOCK
 from tensorrt_contract.bindings import Surface
 from tensorrt_contract.stand_in import Call, StandIn
 
@@ -70,6 +71,8 @@ class CudaWorld:
 
         def call(*args: Any) -> tuple[Any, ...]:
             if name in self.failures:
+                if name == 'cudaStreamEndCapture':
+                    self.recording = None  # it ends, and gives nothing
                 return (self.failures[name], None)
             value = work(*args)
             return (SUCCESS,) if value is None else (SUCCESS, value)
@@ -126,10 +129,13 @@ class CudaWorld:
             self._queue.pop(0)()
 
     def _stream_begin_capture(self, stream: int, mode: Any) -> None:
+        assert self.recording is None
+        assert CAPTURE_LOCK.locked()
         self.recording = []
 
     def _stream_end_capture(self, stream: int) -> int:
         assert self.recording is not None
+        assert CAPTURE_LOCK.locked()
         self.graphs[self._new_handle()] = self.recording
         self.recording = None
         return self._next_handle

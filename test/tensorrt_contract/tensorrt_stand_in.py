@@ -24,11 +24,16 @@ TIMINGS = b'timings of a stand-in'
 
 @dataclass
 class Layer:
-    """A layer as the parser of TensorRT 8 shows it: the type, and the type of its output."""
+    """A layer as the parser of TensorRT 8 shows it: the type, and the type of its outputs."""
 
     type: Any
     dtype: Any
     precision: Any = None
+    num_outputs: int = 1
+    stored: dict[int, Any] = field(default_factory=dict)
+
+    def set_output_type(self, index: int, dtype: Any) -> None:
+        self.stored[index] = dtype
 
 
 @dataclass
@@ -45,10 +50,11 @@ class TensorrtWorld:
             'know_shape' (of an output).
         input_names: Inputs of the network, in its order.
         num_refused: So many plans are refused before one is taken.
+        refusals: Errors that are logged then, in order.
         half_tensors: Inputs and outputs that the network has in fp16.
         odd_tensors: Name -> type of those with one that is not taken.
         layers: Layers of every network.
-        last_log: The logger given last.
+        logs: The loggers given, in order.
     """
 
     surface: Surface
@@ -57,11 +63,12 @@ class TensorrtWorld:
     parser_errors: Sequence[str] = ()
     fails_to: str = ''
     num_refused: int = 0
+    refusals: tuple[str, ...] = ('the plan was made by another version',)
     half_tensors: frozenset[str] = frozenset()
     odd_tensors: dict[str, str] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     input_names: tuple[str, ...] = INPUT_NAMES
-    last_log: Any = None
+    logs: list[Any] = field(default_factory=list)
 
     def module(self) -> StandIn:
         """Return the module as our code imports it."""
@@ -75,7 +82,7 @@ class TensorrtWorld:
 
     def say(self, text: str) -> None:
         """Log an error, as the libraries do before a call returns nothing."""
-        self.last_log.log(self.enum('ILogger.Severity').ERROR, text)
+        self.logs[-1].log(self.enum('ILogger.Severity').ERROR, text)
 
     def names(self) -> list[str]:
         return [name for name, _ in self.calls]
@@ -99,7 +106,7 @@ class _Module:
 
     def _start(self, owner: str, behaviour: Any, log: Any) -> StandIn:
         assert 'cudaSetDevice' in self._world.cuda.names(), 'TensorRT without a device: no process'
-        self._world.last_log = log
+        self._world.logs.append(log)
         if self._world.fails_to == 'start':
             raise TypeError('pybind11::init(): factory function returned nullptr')
         return self._world.wrap(owner, behaviour)
@@ -131,11 +138,15 @@ class _Network:
     def __init__(self, world: TensorrtWorld) -> None:
         self.graph = b''
         self.num_inputs = len(world.input_names)
+        self.num_outputs = len(OUTPUT_NAMES)
         self.num_layers = len(world.layers)
         self._world = world
 
     def get_input(self, index: int) -> StandIn:
         return self._world.wrap('ITensor', SimpleNamespace(name=self._world.input_names[index]))
+
+    def get_output(self, index: int) -> StandIn:
+        return self._world.wrap('ITensor', SimpleNamespace(name=OUTPUT_NAMES[index]))
 
     def get_layer(self, index: int) -> StandIn:
         layer = self._world.layers[index]
@@ -194,7 +205,8 @@ class _Runtime:
     def deserialize_cuda_engine(self, plan: bytes) -> StandIn | None:
         if self._world.fails_to == 'deserialise' or self._world.num_refused > 0:
             self._world.num_refused -= 1
-            self._world.say('the plan was made by another version')
+            for text in self._world.refusals:
+                self._world.say(text)
             return None
         assert plan.startswith(PLAN_MARK)
         return self._world.wrap('ICudaEngine', _Engine(self._world, plan[len(PLAN_MARK) :]))

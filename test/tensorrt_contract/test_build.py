@@ -5,39 +5,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import subprocess
 import sys
 
 import pytest
 from source_tree import ROOT
 
-from rgbt_models.card import hash_file, ModelCard
-from rgbt_models.graph_variant import GraphVariant
 from rgbt_perception.engine.cache import EngineCache
 from rgbt_perception.engine.tensorrt import needs_build, TensorrtEngine
 from rgbt_perception.errors import EngineError, WeightsError
-from tensorrt_contract.bindings import environment, TENSORRT
-from tensorrt_contract.machine import Machine
-from tensorrt_contract.tensorrt_stand_in import Layer, TIMINGS
+from tensorrt_contract.bindings import environment, load_tensorrt, TENSORRT
+from tensorrt_contract.machine import add_variant, Machine
+from tensorrt_contract.tensorrt_stand_in import Layer, TensorrtWorld, TIMINGS
 
 newest = pytest.mark.parametrize('version', ['11.4.0'])
 BUILD = 'Builder.build_serialized_network'
-
-
-def add_variant(card: ModelCard, precision: str) -> ModelCard:
-    """Return the card with a graph for TensorRT that says it is of another precision."""
-    file = f'model.{precision}.tensorrt.onnx'
-    shutil.copyfile(card.graph_path, card.folder / file)
-    variant = GraphVariant(
-        file=file,
-        sha256=hash_file(card.folder / file),
-        precision=precision,
-        target='tensorrt',
-        opset=17,
-        is_stacked=True,
-    )
-    return dataclasses.replace(card, variants=(variant,))
 
 
 def flags(machine: Machine) -> list[str]:
@@ -49,6 +31,7 @@ def test_calls_of_a_build_and_a_load_come_in_this_order(machine: Machine):
     assert machine.tensorrt.names() == [
         *['Builder', 'Builder.create_network', 'OnnxParser', 'OnnxParser.parse_from_file'],
         *['INetworkDefinition.get_input'] * 3,
+        *['INetworkDefinition.get_output'] * 6,
         *['Builder.create_builder_config', 'IBuilderConfig.set_memory_pool_limit'],
         *['IBuilderConfig.clear_flag', 'Builder.create_optimization_profile'],
         *['IOptimizationProfile.set_shape'] * 3,
@@ -101,11 +84,13 @@ def test_version_8_keeps_fp32_where_the_graph_does(machine: Machine):
         Layer(kinds.MATRIX_MULTIPLY, types.HALF),
         Layer(kinds.CAST, types.FLOAT),
         Layer(kinds.SHAPE, types.INT32),
-        Layer(kinds.NORMALIZATION, types.FLOAT),
+        Layer(kinds.NORMALIZATION, types.FLOAT, num_outputs=2),
     ]
     TensorrtEngine(add_variant(machine.card, 'fp16'), machine.config(precision='fp16'))
     found = [layer.precision for layer in machine.tensorrt.layers]
     assert found == [types.FLOAT, None, None, None, types.FLOAT]
+    stored = [layer.stored for layer in machine.tensorrt.layers]
+    assert stored == [{0: types.FLOAT}, {}, {}, {}, {0: types.FLOAT, 1: types.FLOAT}]
 
 
 def test_profile_takes_one_pair_of_the_size_of_the_card(machine: Machine):
@@ -125,6 +110,41 @@ def test_version_compatible_plan_is_another_plan(machine: Machine):
     TensorrtEngine(machine.card, machine.config(version_compatible=True))
     assert flags(machine) == ['VERSION_COMPATIBLE']
     assert machine.tensorrt.arguments('Runtime.engine_host_code_allowed') == [(True,)]
+
+
+@pytest.mark.parametrize('version', ['10.3.0'])
+def test_version_compatible_plan_is_found_by_a_later_version_of_the_same_major_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+):
+    settings = machine.config(version_compatible=True)
+    TensorrtEngine(machine.card, settings).close()
+    TensorrtEngine(machine.card, machine.config()).close()
+    for version, is_found in (('10.16.1', True), ('11.4.0', False)):
+        later = TensorrtWorld(load_tensorrt(version), machine.cuda)
+        monkeypatch.setitem(sys.modules, 'tensorrt', later.module())
+        assert needs_build(machine.card, settings) != is_found
+        assert needs_build(machine.card, machine.config())
+        TensorrtEngine(machine.card, settings).close()
+        assert later.names().count(BUILD) == (not is_found)
+        assert later.arguments('Runtime.engine_host_code_allowed') == [(True,)]
+
+
+@pytest.mark.parametrize('version', ['8.6.1'])
+def test_version_8_refuses_an_operator_set_that_it_would_misread(machine: Machine):
+    card = dataclasses.replace(machine.card, variants=())
+    with pytest.raises(
+        EngineError,
+        match=r'model\.onnx. is of operator set 18, TensorRT 8\.6\.1.* reads none above 17; run: '
+        r'rgbt export --target tensorrt --opset 17 --precision fp32 fake',
+    ):
+        TensorrtEngine(card, machine.config())
+    assert machine.tensorrt.calls == []
+    assert not needs_build(card, machine.config())
+
+
+@pytest.mark.parametrize('version', ['10.3.0'])
+def test_later_versions_read_operator_set_18(machine: Machine):
+    TensorrtEngine(dataclasses.replace(machine.card, variants=()), machine.config()).close()
 
 
 def test_plan_is_built_once_and_then_found(machine: Machine):
@@ -165,6 +185,15 @@ def test_timings_of_another_gpu_are_not_used(machine: Machine, caplog: pytest.Lo
     assert sum('are not of this machine' in message for message in caplog.messages) == 1
 
 
+@newest
+def test_timings_that_others_may_have_written_are_not_used(machine: Machine):
+    TensorrtEngine(machine.card, machine.config())
+    (timings,) = machine.cache_dir.glob('*.timings')
+    timings.chmod(0o666)
+    TensorrtEngine(dataclasses.replace(machine.card, input_hw=(32, 48)), machine.config())
+    assert machine.tensorrt.arguments('IBuilderConfig.create_timing_cache') == [(b'',), (b'',)]
+
+
 def test_graph_that_is_not_understood_names_the_errors_and_the_command(machine: Machine):
     machine.tensorrt.parser_errors = [f'no importer for operator {index}' for index in range(5)]
     with pytest.raises(
@@ -179,7 +208,7 @@ def test_graph_that_is_not_understood_names_the_errors_and_the_command(machine: 
 @newest
 def test_graph_with_other_inputs_is_refused_before_the_build(machine: Machine):
     machine.tensorrt.input_names = ('image', 'thermal', 'available')
-    with pytest.raises(EngineError, match=r"has inputs \['image', 'thermal', 'available'\], exp"):
+    with pytest.raises(EngineError, match=r"has inputs \['image', 'thermal', 'available'\] and"):
         TensorrtEngine(machine.card, machine.config())
     assert BUILD not in machine.tensorrt.names()
 
@@ -227,6 +256,32 @@ def test_intact_plan_that_is_refused_is_built_again(
 
 
 @newest
+def test_intact_plan_is_kept_when_memory_is_lacking(machine: Machine):
+    TensorrtEngine(machine.card, machine.config()).close()
+    machine.tensorrt.num_refused = 1
+    machine.tensorrt.refusals = ('[alloc] Error Code 1: Cuda Runtime (out of memory)', 'failed')
+    with pytest.raises(
+        EngineError, match=r'cannot load the plan of .* \(failed\).*free GPU memory'
+    ):
+        TensorrtEngine(machine.card, machine.config())
+    assert not needs_build(machine.card, machine.config())
+    TensorrtEngine(machine.card, machine.config()).close()
+    assert machine.tensorrt.names().count(BUILD) == 1
+
+
+@newest
+def test_one_log_serves_the_process_and_blames_no_earlier_step(machine: Machine):
+    machine.tensorrt.fails_to = 'build'
+    with pytest.raises(EngineError, match='could not find any implementation'):
+        TensorrtEngine(machine.card, machine.config())
+    machine.tensorrt.fails_to = 'take_shape'  # says nothing
+    with pytest.raises(EngineError, match=r'TensorRT refuses .* \(it gives no reason\)'):
+        TensorrtEngine(machine.card, machine.config())
+    assert len(machine.tensorrt.logs) == 5  # two builders, two parsers, one runtime
+    assert len(set(map(id, machine.tensorrt.logs))) == 1
+
+
+@newest
 def test_altered_graph_is_not_built(machine: Machine):
     machine.card.graph_path.write_bytes(b'altered')
     with pytest.raises(WeightsError, match=r'model\.onnx. has SHA-256'):
@@ -238,13 +293,19 @@ def test_log_works_with_the_real_bindings(version: str):
     # The only part of the code that can be executed with them: nothing else needs no GPU.
     code = (
         'import tensorrt_bindings as trt\n'
-        'from rgbt_perception.engine.tensorrt_build import create_log, create_or_fail\n'
+        'from rgbt_perception.engine.tensorrt_build import create_or_fail, open_log\n'
         'from rgbt_perception.errors import EngineError\n'
-        'log = create_log(trt)\n'
+        'log = open_log(trt)\n'
+        'assert open_log(trt) is log\n'
         'severity = trt.ILogger.Severity\n'
         "for name in ('ERROR', 'WARNING', 'INFO', 'VERBOSE'):\n"
         "    log.log(getattr(severity, name), f'one {name}')\n"
         "assert log.describe_problem() == 'one ERROR'\n"
+        'assert not log.lacks_memory()\n'
+        "log.log(severity.ERROR, 'Error Code 2: OutOfMemory')\n"
+        'assert log.lacks_memory()\n'
+        'log.clear()\n'
+        'assert not log.lacks_memory()\n'
         'try:\n'
         '    create_or_fail(trt.Builder, log)\n'
         'except EngineError as error:\n'
@@ -258,4 +319,4 @@ def test_log_works_with_the_real_bindings(version: str):
         text=True,
         check=True,
     )
-    assert result.stdout.startswith('TensorRT cannot start (one ERROR)')
+    assert result.stdout.startswith('TensorRT cannot start (')

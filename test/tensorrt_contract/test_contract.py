@@ -15,7 +15,7 @@ ENGINE = ROOT / 'rgbt_perception' / 'engine'
 TENSORRT_FILES = sorted(ENGINE.glob('tensorrt*.py'))
 CUDA_FILE = ENGINE / 'cuda_runtime.py'
 # Called by code that asks first whether the version has strongly typed networks.
-WITHOUT_STRONG_TYPES = {'_allow_precisions', '_explicit_batch'}
+WITHOUT_STRONG_TYPES = {'_allow_precisions', '_explicit_batch', '_pin_float32'}
 STRONG_TYPES = ('NetworkDefinitionCreationFlag', 'STRONGLY_TYPED')
 
 

@@ -141,7 +141,6 @@ def test_network_that_cannot_be_recorded_runs_without(
     engine = TensorrtEngine(machine.card, machine.config())
     with caplog.at_level(logging.INFO, 'rgbt_perception.engine.tensorrt_network'):
         engine.run(build_batch(0))
-        machine.cuda.recording = None  # as CUDA leaves it after an error
         assert_right(machine, engine, build_batch(1))
     told = [text for text in caplog.messages if text.startswith('the network runs without a')]
     assert len(told) == 1
@@ -184,7 +183,7 @@ def test_plan_that_does_not_fit_its_sizes_is_refused(machine: Machine, step: str
 def test_plan_of_another_network_is_refused(machine: Machine):
     TensorrtEngine(machine.card, machine.config()).close()
     machine.tensorrt.input_names = ('image', 'thermal', 'available')
-    with pytest.raises(EngineError, match=r"plan has inputs \['image', 'thermal', 'available'\]"):
+    with pytest.raises(EngineError, match=r"has inputs \['image', 'thermal', 'available'\] and"):
         TensorrtEngine(machine.card, machine.config())
     assert_released(machine)
 
@@ -296,3 +295,19 @@ def test_missing_package_names_the_command(
         match=rf"needs the package {package}, which.*pip install 'rgbt_perception\[tensorrt\]'",
     ):
         TensorrtEngine(machine.card, machine.config())
+
+
+@newest
+def test_broken_installation_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch):
+    class Broken:
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == 'tensorrt':
+                raise OSError('libnvinfer.so.11: cannot open shared object file')
+
+    monkeypatch.delitem(sys.modules, 'tensorrt')
+    monkeypatch.setattr(sys, 'meta_path', [Broken(), *sys.meta_path])
+    with pytest.raises(
+        BackendUnavailableError, match=r'cannot be imported \(libnvinfer\.so\.11: '
+    ):
+        TensorrtEngine(machine.card, machine.config())
+    assert not needs_build(machine.card, machine.config())
