@@ -181,7 +181,7 @@ class ModelCard:
         return self.architecture in PUBLISHED_ARCHITECTURES
 
     def find_graph(self, target: str, precision: str) -> Graph | None:
-        """Return the graph for a runtime in a precision, None when the card has none.
+        """Return the graph for a runtime in a precision, None when none takes ``input_hw``.
 
         Args:
             target: 'onnx', 'openvino' or 'tensorrt'.
@@ -189,7 +189,8 @@ class ModelCard:
                 that has no fp32 variant of its own; the other precisions are never stood in for.
         """
         for variant in self.variants:
-            if (variant.target, variant.precision) == (target, precision):
+            key = (variant.target, variant.precision)
+            if key == (target, precision) and variant.takes(self.input_hw):
                 return Graph(
                     path=self.folder / variant.file, sha256=variant.sha256, precision=precision
                 )
@@ -216,9 +217,9 @@ class ModelCard:
                 f'{CARD_FORMAT} to write; write its PublishedCard instead'
             )
         values = {'format': CARD_FORMAT, **asdict(self)}
-        del values['folder']
-        if not self.variants:  # as older versions read it
-            del values['variants']
+        del values['folder'], values['variants']
+        if self.variants:  # left out otherwise, as older versions read it
+            values['variants'] = [variant.to_json() for variant in self.variants]
         return json.dumps(values, indent=2, ensure_ascii=False) + '\n'
 
 
@@ -347,7 +348,7 @@ def _build_card(values: dict[str, Any], folder: Path) -> ModelCard:
             'mdi_calibration': MdiCalibration(
                 weights=tuple(calibration['weights']), bias=calibration['bias']
             ),
-            'variants': tuple(GraphVariant(**item) for item in values.get('variants', ())),
+            'variants': tuple(map(GraphVariant.from_json, values.get('variants', ()))),
             'folder': folder,
         }
     )

@@ -21,6 +21,7 @@ import onnx
 from rgbt_models.errors import ExportError
 from rgbt_models.export_nodes import module_nodes, side_nodes
 from rgbt_models.onnx_runtime import import_onnxruntime
+from rgbt_models.openvino_runtime import import_openvino
 
 QUANTISED_OPERATORS = ['Conv', 'Relu', 'MatMul', 'Gemm']
 
@@ -42,7 +43,8 @@ def quantise(
             value.
 
     Raises:
-        ExportError: If there are no inputs to calibrate with, or a package is missing.
+        ExportError: If there are no inputs to calibrate with, a package is missing, or a module is
+            not in the graph.
     """
     if not feeds:
         raise ExportError(
@@ -50,7 +52,7 @@ def quantise(
             '--calibration-pairs N or --calibration DATASET'
         )
     graph = onnx.load(source)
-    kept = {*side_nodes(graph.graph), *module_nodes(graph.graph, fp32_modules)}
+    kept = {*side_nodes(graph.graph), *_nodes_of_all(graph.graph, fp32_modules)}
     folded = path.with_suffix('.folded.onnx')
     shape_inference = import_onnxruntime('onnxruntime.quantization.shape_inference')
     shape_inference.quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
@@ -64,6 +66,27 @@ def quantise(
             )
     finally:
         folded.unlink(missing_ok=True)
+
+
+def check_quantiser(scheme: str) -> None:
+    """Check that the package that ``quantise`` needs for a scheme can be imported.
+
+    Raises:
+        ExportError: If it cannot.
+    """
+    if scheme == 'openvino':
+        _import_nncf()
+
+
+def _nodes_of_all(graph: onnx.GraphProto, modules: Sequence[str]) -> Iterator[str]:
+    for module in modules:
+        names = module_nodes(graph, [module])
+        if not names:
+            raise ExportError(
+                f"no node of the graph comes from module '{module}', which is to stay in float32; "
+                f'expected one or more; report the versions of torch and onnx'
+            )
+        yield from names
 
 
 class _FeedReader:
@@ -133,8 +156,10 @@ def _products_of_activations(graph: onnx.GraphProto) -> list[str]:
 
 
 def _import_nncf() -> ModuleType:
-    os.environ.setdefault('NNCF_CI', '1')  # it would report its use to its vendor otherwise
+    # NNCF and OpenVINO, which it imports, would report their use to their vendor otherwise.
+    os.environ.setdefault('NNCF_CI', '1')
     try:
+        import_openvino()
         return importlib.import_module('nncf')
     except ImportError as error:
         raise ExportError(

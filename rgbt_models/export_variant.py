@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-import shutil
 import tempfile
+from typing import Any
 
-from rgbt_models.build import load_model
+import numpy as np
+from numpy.typing import NDArray
+
+from rgbt_models.build import load_model, RGBTModel
 from rgbt_models.card import hash_file, ModelCard
 from rgbt_models.errors import ExportError
-from rgbt_models.export import export_graph
-from rgbt_models.export_fp16 import convert_to_fp16
-from rgbt_models.export_int8 import Feeds, quantise
-from rgbt_models.export_targets import choose_opset, EXPORT_TARGETS
+from rgbt_models.export import AVAILABLE, draw_noise, export_graph
+from rgbt_models.export_fp16 import convert_to_fp16, measure_largest
+from rgbt_models.export_int8 import check_quantiser, Feeds, quantise
+from rgbt_models.export_opset import lower_to_opset_17
+from rgbt_models.export_targets import choose_opset, EXPORT_TARGETS, OPSET, PREDICTORS
+from rgbt_models.fusion import SplitFusion
 from rgbt_models.graph_variant import GraphVariant, VariantRequest
+
+_HASH_LETTERS = 8  # of the SHA-256, in the name of a file
 
 
 def export_variant(
@@ -26,12 +33,13 @@ def export_variant(
     Args:
         card: Of the model; its weights are read.
         request: Which graph.
-        folder: Receives the file.
-        calibrate: Gives the inputs to calibrate with; called for an int8 graph only.
+        folder: Receives the file, whose name says what is in it: a card never names a file that
+            was meanwhile written anew.
+        calibrate: Gives the inputs that show the range of every value; not called for fp32.
 
     Returns:
         What the card is to say of it. Its gate holds the largest relative error of the float32
-        graph that it was made from, against torch.
+        graph that it was made from, against torch, and for fp16 the largest value seen.
 
     Raises:
         CardError: If the card is of a published model.
@@ -39,42 +47,76 @@ def export_variant(
         ExportError: If the graph does not reproduce torch, or cannot be made in that precision.
         WeightsError: If the weights are missing or altered.
     """
-    if (request.target, request.precision) == ('openvino', 'fp16'):
-        raise ExportError(
-            'OpenVINO computes its fp32 graph in half precision by itself, an fp16 graph has no '
-            'use there; expected fp32 or int8; set engine.precision to bf16 instead'
-        )
-    target = EXPORT_TARGETS[request.target]
-    opset = request.opset or choose_opset(request.target, request.precision)
+    check_request(card, request)
+    target, opset = EXPORT_TARGETS[request.target], choose_opset(request)
     is_stacked = target.is_stacked if request.is_stacked is None else request.is_stacked
     model = load_model(card, keep_tokens=request.keep_tokens)
     model.encoder.use_stacked_batch = is_stacked
-    file = f'model.{request.precision}.{request.target}.onnx'
-    with tempfile.TemporaryDirectory() as drafts:
-        whole = Path(drafts) / file
-        is_merged = request.keep_tokens < 1.0
-        parity = export_graph(
-            model, whole, opset=opset, input_hw=card.input_hw if is_merged else None
-        )
-        if request.precision == 'fp32':
-            shutil.copy(whole, folder / file)  # perhaps to another file system
-        elif request.precision == 'fp16':
-            convert_to_fp16(whole, folder / file)
-        else:
-            quantise(
-                whole,
-                folder / file,
-                scheme=request.target,
-                fp32_modules=target.fp32_modules,
-                feeds=calibrate(),
-            )
+    input_hw = card.input_hw if request.keep_tokens < 1.0 else None
+    with tempfile.TemporaryDirectory(dir=folder) as drafts:
+        made = Path(drafts, 'model.onnx')
+        parity = export_graph(model, made, opset=max(opset, OPSET), input_hw=input_hw)
+        gate = {'onnx_parity': float(f'{parity:.1e}')}
+        if request.precision != 'fp32':
+            whole, made = made, Path(drafts, 'lower.onnx')
+            feeds = calibrate()
+        if request.precision == 'fp16':
+            names = convert_to_fp16(whole, made)
+            largest = measure_largest(whole, names, [*feeds, *_noise(input_hw)])
+            gate['largest_fp16_value'] = float(f'{largest:.3g}')
+        elif request.precision == 'int8':
+            modules = find_fp32_modules(model, request.target)
+            quantise(whole, made, scheme=request.target, fp32_modules=modules, feeds=feeds)
+        if opset < OPSET:
+            lower_to_opset_17(made, made)
+        sha256 = hash_file(made)
+        file = f'model.{request.precision}.{request.target}.{sha256[:_HASH_LETTERS]}.onnx'
+        made.replace(folder / file)
     return GraphVariant(
         file=file,
-        sha256=hash_file(folder / file),
+        sha256=sha256,
         precision=request.precision,
         target=request.target,
         opset=opset,
         is_stacked=is_stacked,
         keep_tokens=request.keep_tokens,
-        gate={'onnx_parity': float(f'{parity:.1e}')},
+        input_hw=input_hw,
+        gate=gate,
     )
+
+
+def check_request(card: ModelCard, request: VariantRequest) -> None:
+    """Check what can be known of a request before minutes of work.
+
+    Raises:
+        EncoderError: If the tokens of the model cannot be merged so.
+        ExportError: If the runtime has no use for such a graph, does not read the operator set,
+            or a package that makes it is missing.
+    """
+    if (request.target, request.precision) == ('openvino', 'fp16'):
+        raise ExportError(
+            'OpenVINO computes its fp32 graph in half precision by itself, an fp16 graph has no '
+            'use there; expected fp32 or int8; set engine.precision to bf16 instead'
+        )
+    choose_opset(request)
+    if request.keep_tokens != 1.0:
+        load_model(card, keep_tokens=request.keep_tokens)  # the encoder knows whether it can
+    if request.precision == 'int8':
+        check_quantiser(request.target)
+
+
+def find_fp32_modules(model: RGBTModel, target: str) -> list[str]:
+    """Return the modules of a network that an int8 graph for a runtime keeps in float32."""
+    wanted, modules = EXPORT_TARGETS[target], dict(model.named_modules())
+    fusions = [name for name, module in modules.items() if isinstance(module, SplitFusion)]
+    return [
+        *PREDICTORS,
+        *(name for name in wanted.fp32_modules if name in modules),
+        *(fusions if wanted.keeps_fusions else ()),
+    ]
+
+
+def _noise(input_hw: tuple[int, int] | None) -> Iterator[Mapping[str, NDArray[Any]]]:
+    for available in AVAILABLE:
+        for noise in draw_noise(available, input_hw):
+            yield {name: np.asarray(value) for name, value in noise.items()}

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class GraphVariant:
     """What a card says of one graph beside its ``model.onnx``.
 
     Attributes:
-        file: Name of the ONNX file in the card folder, e.g. 'model.int8.openvino.onnx'.
+        file: Name of the ONNX file in the card folder, e.g. 'model.int8.onnx.291e25e3.onnx'.
         sha256: SHA-256 of that file.
         precision: 'fp32', 'fp16' or 'int8'; inputs and outputs are float32 in each.
         target: Runtime it was made for: 'onnx', 'openvino' or 'tensorrt'. The others may refuse
@@ -42,6 +43,7 @@ class GraphVariant:
         is_stacked: True when both images go through the encoder as one batch, False when they
             go one after the other.
         keep_tokens: Share of the encoder's tokens that are kept, in (0, 1]; 1 = all.
+        input_hw: The only height and width that it takes, px; None = any.
         gate: What was measured before it was accepted, with the conditions.
     """
 
@@ -52,6 +54,7 @@ class GraphVariant:
     opset: int
     is_stacked: bool
     keep_tokens: float = 1.0
+    input_hw: tuple[int, int] | None = None
     gate: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,7 +62,7 @@ class GraphVariant:
 
         Raises:
             CardError: If the file is not the plain name of an ONNX file, the precision or target
-                is unknown, or the share of tokens is outside (0, 1].
+                is unknown, the share of tokens is outside (0, 1], or a side is not above 0.
         """
         if Path(self.file).name != self.file or not self.file.endswith('.onnx'):
             raise CardError(
@@ -77,6 +80,33 @@ class GraphVariant:
                 f"graph variant '{self.file}' has keep_tokens {self.keep_tokens}; expected a "
                 f'share above 0, at most 1; export the variant again'
             )
+        if self.input_hw is not None and (len(self.input_hw) != 2 or min(self.input_hw) <= 0):
+            raise CardError(
+                f"graph variant '{self.file}' has input_hw {self.input_hw}; expected height and "
+                f'width above 0; export the variant again'
+            )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> GraphVariant:
+        """Build a variant from its JSON values.
+
+        Raises:
+            CardError: If a value cannot be used.
+            TypeError: If one is missing, unknown or of the wrong type.
+        """
+        size = values.get('input_hw')
+        return cls(**{**values, 'input_hw': None if size is None else tuple(size)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON values; older versions read them where any size is taken."""
+        values = asdict(self)
+        if self.input_hw is None:
+            del values['input_hw']
+        return values
+
+    def takes(self, input_hw: tuple[int, int]) -> bool:
+        """Return whether the graph accepts images of a height and width, px."""
+        return self.input_hw in {None, input_hw}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

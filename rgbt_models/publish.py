@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+import tempfile
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from rgbt_models.card import (
     save_card,
     WEIGHTS_FILE,
 )
+from rgbt_models.card_folder import check_card_folder, place_file
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
 from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
@@ -58,7 +60,8 @@ def publish_run(
 
     Args:
         run_dir: Folder written by ``train``.
-        card_dir: Receives ``card.json``, ``model.safetensors`` and ``model.onnx``.
+        card_dir: Receives ``card.json``, ``model.safetensors`` and ``model.onnx``, when all of
+            them are made.
         version: Version of the weights.
         calibration_pairs: Pairs taken to calibrate the dominance index.
         pool_dir: Pool to take them from, labeled as that of the run; None = render them, which
@@ -67,10 +70,12 @@ def publish_run(
             assertion for one on a data set.
 
     Raises:
+        CardError: If the card may not be written to the folder.
         DatasetError: If the run folder is not one, or of a task that no card has, or the pool is
             missing or has other classes.
         ExportError: If the graph does not reproduce torch.
     """
+    check_card_folder(card_dir)
     run = read_run(run_dir)
     config = build_train_config(run['config'])
     if config.task not in CARD_TASKS:
@@ -81,7 +86,6 @@ def publish_run(
     label_set = parse_label_set(run)
     pool = _open_pool(pool_dir, label_set, config.task)
     model = _load_run(config, run_dir, label_set)
-    card_dir.mkdir(parents=True, exist_ok=True)
     fit = calibrate_mdi(
         model,
         config,
@@ -90,11 +94,8 @@ def publish_run(
         pool=pool,
         label_set=label_set,
     )
-    parity = export_graph(model, card_dir / GRAPH_FILE)
-    save_weights(model, card_dir / WEIGHTS_FILE)
     training = {
         **run,
-        'onnx_parity': float(f'{parity:.1e}'),
         'mdi_calibration_pairs': fit.num_pairs,
         'mdi_calibration_target': fit.target,
         'mdi_calibration_correlation': round(fit.correlation, 3),
@@ -103,8 +104,7 @@ def publish_run(
         _describe(config, fit.calibration, training, card_dir=card_dir, version=version),
         licence=licence or (UNKNOWN_LICENCE if _real_data(run) else LICENCE),
     )
-    save_card(card)
-    return card
+    return _write(card, model)
 
 
 def record_metrics(card_dir: Path, name: str, metrics: dict[str, Any]) -> ModelCard:
@@ -115,6 +115,25 @@ def record_metrics(card_dir: Path, name: str, metrics: dict[str, Any]) -> ModelC
     return updated
 
 
+def _write(card: ModelCard, model: RGBTModel) -> ModelCard:
+    """Write the files of a card when all are made, the card last; return it with their hashes."""
+    with tempfile.TemporaryDirectory() as name:
+        weights, graph = Path(name, WEIGHTS_FILE), Path(name, GRAPH_FILE)
+        parity = export_graph(model, graph)
+        save_weights(model, weights)
+        card = replace(
+            card,
+            weights_sha256=hash_file(weights),
+            graph_sha256=hash_file(graph),
+            training={**card.training, 'onnx_parity': float(f'{parity:.1e}')},
+        )
+        card.folder.mkdir(parents=True, exist_ok=True)
+        for file in (weights, graph):
+            place_file(file, card.folder / file.name)
+    save_card(card)
+    return card
+
+
 def _describe(
     config: TrainConfig,
     calibration: MdiCalibration,
@@ -123,6 +142,7 @@ def _describe(
     card_dir: Path,
     version: str,
 ) -> ModelCard:
+    """Return the card of a run, without the hashes of its files."""
     learnt = trained_label_set(config.task, parse_label_set(training))
     real_data = _real_data(training)
     return ModelCard(
@@ -139,8 +159,8 @@ def _describe(
         detection_classes=learnt.detection_classes,
         segmentation_classes=learnt.segmentation_classes,
         mdi_calibration=calibration,
-        weights_sha256=hash_file(card_dir / WEIGHTS_FILE),
-        graph_sha256=hash_file(card_dir / GRAPH_FILE),
+        weights_sha256='',
+        graph_sha256='',
         licence=LICENCE,
         training_data=real_data or TRAINING_DATA,
         synthetic_only=not real_data,

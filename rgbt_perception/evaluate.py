@@ -27,7 +27,7 @@ from rgbt_perception.errors import DatasetError
 from rgbt_perception.failures import FailureRuns, FAILURES
 from rgbt_perception.metrics import ImageMatches, LabelMapScorer, MAX_DETECTIONS
 from rgbt_perception.overlay import draw_side_by_side
-from rgbt_perception.pipeline import Pipeline
+from rgbt_perception.pipeline import choose_input_hw, Pipeline
 from rgbt_perception.registration import Registration
 from rgbt_perception.replay import write_json
 from rgbt_perception.scores import box_values, Scores
@@ -102,7 +102,13 @@ class PipelinePool:
             RGBTError: If the card, its files or the engine cannot be used.
         """
         card = load_card(config.model.card)
-        engine = open_engine(card, config.engine)
+        # With a scale the size is that of each source, so the graph must be one of any size.
+        fitting = (
+            replace(card, input_hw=choose_input_hw(card, config))
+            if scale is None
+            else replace(card, variants=tuple(item for item in card.variants if not item.input_hw))
+        )
+        engine = open_engine(fitting, config.engine)
         return cls(card=card, engine=engine, config=config, scale=scale, cameras=cameras)
 
     def pipeline_for(self, source_hw: tuple[int, int], stream: str = VARIANTS[0]) -> Pipeline:

@@ -6,8 +6,8 @@ Rendered pairs are of scenes that no training, calibration of the dominance inde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from rgbt_models.card import INPUT_NAMES, ModelCard
 from rgbt_perception.config import PerceptionConfig
-from rgbt_perception.engine import Engine, open_engine
+from rgbt_perception.engine.base import EngineState
 from rgbt_perception.evaluate import build_variant, PipelinePool
-from rgbt_perception.sources import open_source, PairSource, with_registration
+from rgbt_perception.sources import open_source, PairSource, plain_pairs, with_registration
+from rgbt_perception.truth import TruthPair
 from rgbt_perception.types import Batch, RawOutputs
 
 QUANTISATION_SEED, GATE_SEED = 3_000_000, 4_000_000
@@ -36,19 +37,32 @@ class PairPlan:
 
     Attributes:
         source: Bag or data set folder; None = render them.
-        num_pairs: How many, from the first on.
+        num_pairs: How many.
         seed: Of the first rendered scene; each further pair has the next one.
+        num_skipped: Pairs of the source that are left out before these.
     """
 
     source: Path | None = None
     num_pairs: int
     seed: int
+    num_skipped: int = 0
 
     def describe(self) -> str:
         """Return one phrase that says which pairs these are."""
         if self.source is not None:
-            return f"up to {self.num_pairs} pairs of '{self.source.name}'"
+            after = f' after the first {self.num_skipped}' if self.num_skipped else ''
+            return f"up to {self.num_pairs} pairs of '{self.source.name}'{after}"
         return f'rendered pairs of seeds {self.seed} to {self.seed + self.num_pairs - 1}'
+
+    def take(self, source: PairSource) -> Iterator[TruthPair]:
+        """Return the pairs of the plan, from its opened source."""
+        return islice(source.pairs(), self.num_skipped, self.num_skipped + self.num_pairs)
+
+    def is_of(self, other: PairPlan) -> bool:
+        """Whether both take pairs of one data set or bag."""
+        if self.source is None or other.source is None:
+            return False
+        return self.source.expanduser().resolve() == other.source.expanduser().resolve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +70,21 @@ class ExportPairs:
     """The pairs of one export.
 
     Attributes:
-        calibration: An int8 graph is calibrated on these.
-        gate: Its loss is measured on these.
+        calibration: The range of every value is measured on these.
+        gate: The loss is measured on these.
         watch: Shows the progress.
     """
 
     calibration: PairPlan
     gate: PairPlan
     watch: Watch
+
+    @property
+    def held_out(self) -> PairPlan:
+        """The plan of the gate, less the pairs of the calibration where both name one source."""
+        if not self.gate.is_of(self.calibration):
+            return self.gate
+        return replace(self.gate, num_skipped=self.calibration.num_pairs)
 
 
 def open_pairs(plan: PairPlan, folder: Path, watch: Watch) -> PairSource:
@@ -94,35 +115,44 @@ def record_inputs(
 ) -> list[Mapping[str, NDArray[np.float32]]]:
     """Return what the network gets to see of pairs, by input name, as the pipeline prepares it.
 
+    The network itself is not run.
+
     Raises:
-        RGBTError: If the card, its files or the pairs cannot be used.
+        RGBTError: If the pairs cannot be used.
     """
     config = with_registration(PerceptionConfig(), source.registration)
-    recorder = _Recorder(open_engine(card, config.engine))
+    recorder = _Recorder(card)
     pool = PipelinePool(card=card, engine=recorder, config=config, cameras=source.cameras)
-    try:
-        pairs = islice(source.pairs(), plan.num_pairs)
-        for index, item in enumerate(watch(pairs, 'calibrating', plan.num_pairs)):
-            variant = CALIBRATED_VARIANTS[index % len(CALIBRATED_VARIANTS)]
-            pipeline = pool.pipeline_for(item.pair.reference.size_hw, variant)
-            pipeline.run(build_variant(item.pair, variant))
-    finally:
-        pool.close()
+    pairs = islice(plain_pairs(source), plan.num_pairs)
+    for index, pair in enumerate(watch(pairs, 'reading', plan.num_pairs)):
+        variant = CALIBRATED_VARIANTS[index % len(CALIBRATED_VARIANTS)]
+        pool.pipeline_for(pair.reference.size_hw, variant).run(build_variant(pair, variant))
     return recorder.inputs
 
 
 class _Recorder:
-    """An engine that keeps the inputs of another one."""
+    """Stands in the place of an engine: keeps the inputs, and finds nothing in them."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.backend, self.device = engine.backend, engine.device
-        self.precision, self.state = engine.precision, engine.state
+    backend, device, precision = 'none', 'cpu', 'fp32'
+
+    def __init__(self, card: ModelCard) -> None:
+        self.state = EngineState()
         self.inputs: list[Mapping[str, NDArray[np.float32]]] = []
+        self._num_classes = len(card.detection_classes), len(card.segmentation_classes)
+        self._num_levels = len(card.mdi_calibration.weights)
 
     def run(self, batch: Batch) -> RawOutputs:
         self.inputs.append({name: getattr(batch, name) for name in INPUT_NAMES})
-        return self._engine.run(batch)
+        height, width = batch.rgb.shape[2:]
+        num_kinds, num_labels = self._num_classes
+        return RawOutputs(
+            class_logits=np.zeros((1, 0, num_kinds), np.float32),
+            boxes_xyxy=np.zeros((1, 0, 4), np.float32),
+            segmentation_logits=np.zeros((1, num_labels, height // 4, width // 4), np.float32),
+            share_map=np.full((1, 1, height // 16, width // 16), 0.5, np.float32),
+            rgb_shares=np.full((1, self._num_levels), 0.5, np.float32),
+            entropies=np.zeros((1, 2), np.float32),
+        )
 
     def close(self) -> None:
-        self._engine.close()
+        """Nothing was opened."""

@@ -18,7 +18,7 @@ from rgbt_perception.errors import BagError
 from rgbt_perception.registration import Registration
 from rgbt_perception.replay import PairStream
 from rgbt_perception.truth import TruthPair
-from rgbt_perception.types import Modality
+from rgbt_perception.types import Modality, Pair
 
 # Settings of the registration that do not say where thermal lies.
 CHECKS = frozenset({'max_parallax_px', 'score_every'})
@@ -90,6 +90,18 @@ class BagSource:
                 f'stamps); expected them to equal the stamps of RGB frames; write the bag again'
             )
 
+    def plain_pairs(self) -> Iterator[Pair]:
+        """Yield all pairs of both cameras, also those without ground truth.
+
+        Raises:
+            BagError: If the bag is damaged or lacks a topic.
+        """
+        max_pixels = self.config.input.max_pixels
+        with BagReader(self.path, topics=self.topics, max_pixels=max_pixels) as reader:
+            for _, pair in PairStream(reader, self.config):
+                if pair.rgb is not None and pair.thermal is not None:
+                    yield pair
+
 
 def open_source(
     path: Path, config: PerceptionConfig, topics: BagTopics | None = None
@@ -121,6 +133,13 @@ def open_source(
         registration=rig,
         cameras=cameras,
     )
+
+
+def plain_pairs(source: PairSource) -> Iterator[Pair]:
+    """Yield the pairs of a source without their ground truth, which a bag need not have."""
+    if isinstance(source, BagSource):
+        return source.plain_pairs()
+    return (item.pair for item in source.pairs())
 
 
 def rig_file(bag: Path) -> Path:

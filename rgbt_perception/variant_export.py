@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+import importlib
 import logging
-import os
 from pathlib import Path
-import shutil
 import tempfile
 from typing import Any
 
-from rgbt_models.card import CARD_FILE, CARDS_DIR, load_card, ModelCard, save_card
+from rgbt_models.card import CARD_FILE, load_card, ModelCard, save_card
+from rgbt_models.card_folder import check_card_folder, place_file
 from rgbt_models.graph_variant import GraphVariant, VariantRequest
-from rgbt_perception.errors import CardError
-from rgbt_perception.export_gate import Gate, measure_gate
-from rgbt_perception.export_pairs import ExportPairs, open_pairs, record_inputs
+from rgbt_perception.errors import CardError, DatasetError
+from rgbt_perception.export_gate import (
+    check_runs,
+    Gate,
+    measure_baseline,
+    measure_gate,
+    MIN_PAIRS,
+)
+from rgbt_perception.export_pairs import ExportPairs, open_pairs, PairPlan, record_inputs
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,11 +63,17 @@ def export_to_card(
 
     Raises:
         CardError: If the folder cannot be written to, or holds another model.
+        DatasetError: If the loss cannot be measured on the pairs.
         RGBTError: If the model, its files or the pairs cannot be used.
     """
-    from rgbt_models.export_variant import export_variant
+    from rgbt_models.export_variant import check_request, export_variant
 
     home = find_home(card, out_dir)
+    check_request(card, request)
+    is_gated = request.precision != 'fp32' or request.keep_tokens < 1.0
+    if is_gated:
+        importlib.import_module('pycocotools')  # which the metrics need at the very end
+        check_gate_pairs(card, pairs.gate)
     with tempfile.TemporaryDirectory(prefix='rgbt_export_') as name:
         work = Path(name)
 
@@ -67,40 +81,70 @@ def export_to_card(
             source = open_pairs(pairs.calibration, work / 'calibration', pairs.watch)
             return record_inputs(card, source, pairs.calibration, pairs.watch)
 
+        # What the loss is measured against comes first: nearly all that can be amiss shows there.
+        measure = _prepare_gate(card, request.target, work, pairs) if is_gated else None
         variant = export_variant(card, request, work, calibrate=calibrate)
         record = dict(variant.gate)
-        if request.precision == 'int8':
+        if request.precision != 'fp32':
             record['calibrated_on'] = pairs.calibration.describe()
-        measured = None
-        if request.precision != 'fp32' or request.keep_tokens < 1.0:
-            source = open_pairs(pairs.gate, work / 'gate', pairs.watch)
-            measured = measure_gate(card, variant, work, source=source, pairs=pairs)
-            record |= {'measured_on': pairs.gate.describe(), **measured.to_record()}
-        is_refused = measured is not None and not measured.is_passed
-        record['forced'] = is_refused
+        gate = None
+        if measure is None:
+            check_runs(card, variant, work)
+        else:
+            gate = measure(variant)
+            record |= {'measured_on': pairs.held_out.describe(), **gate.to_record()}
+        is_refused = gate is not None and not gate.is_passed
+        record['forced'] = is_refused and is_forced
         variant = replace(variant, gate=record)
         if is_refused and not is_forced:
-            return Exported(variant=variant, gate=measured, path=None)
+            return Exported(variant=variant, gate=gate, path=None)
         path = _record(card, variant, work / variant.file, home)
     _LOGGER.info('wrote %s', path)
-    return Exported(variant=variant, gate=measured, path=path)
+    return Exported(variant=variant, gate=gate, path=path)
+
+
+def check_gate_pairs(card: ModelCard, plan: PairPlan) -> None:
+    """Check that the pairs of a gate can tell what a graph loses.
+
+    Raises:
+        DatasetError: If they are too few, or the training of the model has rendered some of them.
+    """
+    from rgbt_models.train.origin import scenes_of
+
+    if plan.num_pairs < MIN_PAIRS:
+        raise DatasetError(
+            f'{plan.num_pairs} pairs are to be measured on; expected {MIN_PAIRS} or more; correct '
+            f'--gate-pairs'
+        )
+    last = plan.seed + plan.num_pairs - 1
+    for scenes in scenes_of(card.training):
+        if plan.source is None and scenes.start <= last and plan.seed < scenes.stop:
+            raise DatasetError(
+                f"card '{card.name}' was trained on the rendered scenes {scenes.start} to "
+                f'{scenes.stop - 1}, the gate would render {plan.seed} to {last}; expected '
+                f'others; add --gate DATASET'
+            )
+
+
+def _prepare_gate(
+    card: ModelCard, target: str, work: Path, pairs: ExportPairs
+) -> Callable[[GraphVariant], Gate]:
+    """Measure the float32 graph; return what measures another one against it."""
+    source = open_pairs(pairs.gate, work / 'gate', pairs.watch)
+    baseline = measure_baseline(card, target, work, source=source, pairs=pairs)
+    return partial(measure_gate, card, folder=work, baseline=baseline, source=source, pairs=pairs)
 
 
 def find_home(card: ModelCard, out_dir: Path | None) -> Path:
     """Return the card folder that a graph goes to, after a check that it can.
 
     Raises:
-        CardError: If it cannot be written to, is part of the package, or holds another model.
+        CardError: If it cannot be written to, is part of the package, holds another model, or
+            something that is no card.
     """
-    if out_dir is None:
-        if card.folder.is_relative_to(CARDS_DIR) or not os.access(card.folder, os.W_OK):
-            raise CardError(
-                f"card folder '{card.folder}' is part of the installed package or cannot be "
-                f'written to; expected a folder of your own; add --out DIR, which copies the card'
-            )
-        return card.folder
-    home = out_dir.expanduser().resolve()
-    if (home / CARD_FILE).is_file():
+    home = (card.folder if out_dir is None else out_dir).expanduser().resolve()
+    check_card_folder(home)
+    if out_dir is not None and (home / CARD_FILE).is_file():
         found = load_card(home)
         if found.weights_sha256 != card.weights_sha256:
             raise CardError(
@@ -118,16 +162,15 @@ def _record(card: ModelCard, variant: GraphVariant, graph: Path, home: Path) -> 
         card = load_card(home)
     else:
         for file in (card.weights_path, card.graph_path):
-            _place(file, home / file.name)
+            place_file(file, home / file.name)
         for item in card.variants:
-            _place(card.folder / item.file, home / item.file)
-    _place(graph, home / variant.file)
-    save_card(replace(card, folder=home).with_variant(variant))
+            place_file(card.folder / item.file, home / item.file)
+        card = replace(card, folder=home)
+    place_file(graph, home / variant.file)
+    written = card.with_variant(variant)
+    save_card(written)
+    named = {item.file for item in written.variants}
+    for item in card.variants:
+        if item.file not in named:  # of the graph whose place this one takes
+            (home / item.file).unlink(missing_ok=True)
     return home / variant.file
-
-
-def _place(source: Path, path: Path) -> None:
-    """Copy a file; whoever reads it meanwhile finds the old or the new one."""
-    draft = path.with_name(f'.{path.name}.{os.getpid()}')
-    shutil.copyfile(source, draft)
-    draft.replace(path)

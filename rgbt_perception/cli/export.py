@@ -6,7 +6,8 @@ With --run the weights become a card: its graph is checked against torch (larges
 
 With --precision or --target a card gets a further graph: fp32, fp16 or int8, for one runtime. What
 it loses is measured by the pipeline against the float32 graph. With more than 1 point of mAP50 or
-mIoU (fp16: 0.2) nothing is written (status 1), unless --force is given, which the card says.
+mIoU (fp16: 0.2), or a mean change of the mdi above 0.05, nothing is written (status 1), unless
+--force is given, which the card says.
 
 With --metrics, the metrics.json of `rgbt evaluate` goes into the card and nothing else changes.
 """
@@ -31,23 +32,44 @@ if TYPE_CHECKING:
 SUMMARY = 'turn a training run into a model card, or add fp16 and int8 graphs to one'
 MDI_PAIRS, QUANTISATION_PAIRS, GATE_PAIRS = 240, 48, 80
 STATUS_REFUSED = 1
+# What each option is read by; those not named are read by all.
+_JOBS = {
+    'run': '--run',
+    'graph': '--precision or --target',
+    'lower': '--precision fp16 or int8',
+    'gated': '--precision fp16 or int8 or --keep-tokens below 1',
+}
+_READERS = {
+    'version': ('run',),
+    'pool': ('run',),
+    'licence': ('run',),
+    'calibration_pairs': ('run', 'lower'),
+    'stacked': ('graph',),
+    'opset': ('graph',),
+    'keep_tokens': ('graph',),
+    'out': ('graph',),
+    'calibration': ('lower',),
+    'gate': ('gated',),
+    'gate_pairs': ('gated',),
+    'force': ('gated',),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(
         'card',
-        help='with --run: card folder to write, its name is the model name; else a shipped name '
-        'or a card folder',
+        help='with --run: card folder to write, its name is the model name; with --metrics: a '
+        'card folder; else a shipped name or a card folder',
     )
     parser.add_argument('--run', dest='run_dir', type=Path, help='folder written by rgbt train')
-    parser.add_argument('--version', default='1', help='version of the weights')
+    parser.add_argument('--version', help='version of the weights (default: 1)')
     parser.add_argument(
         '--calibration-pairs',
         type=number(int, at_least=1),
         metavar='N',
-        help=f'pairs taken to calibrate the mdi (default: {MDI_PAIRS}) or an int8 graph '
-        f'(default: {QUANTISATION_PAIRS})',
+        help=f'pairs taken to calibrate the mdi (default: {MDI_PAIRS}), or for the ranges of an '
+        f'int8 or fp16 graph (default: {QUANTISATION_PAIRS})',
     )
     parser.add_argument(
         '--pool',
@@ -57,7 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--licence',
-        default='',
         metavar='SPDX',
         help='of the weights (default: Apache-2.0 for a run on rendered pairs, else NOASSERTION)',
     )
@@ -84,12 +105,11 @@ def _add_graph_arguments(parser: argparse.ArgumentParser) -> None:
         help='both images through the encoder as one batch (default: for tensorrt only)',
     )
     group.add_argument(
-        '--opset', type=number(int, at_least=17), metavar='N', help='ONNX operator set'
+        '--opset', type=number(int, at_least=1), metavar='N', help='ONNX operator set'
     )
     group.add_argument(
         '--keep-tokens',
         type=positive_float,
-        default=1.0,
         metavar='R',
         help='share of tokens that each merge leaves, 0.5 to 1 (default: 1, none is merged)',
     )
@@ -97,14 +117,14 @@ def _add_graph_arguments(parser: argparse.ArgumentParser) -> None:
         '--calibration',
         type=Path,
         metavar='SOURCE',
-        help='data set or bag to calibrate an int8 graph on (default: rendered pairs)',
+        help='data set or bag for the ranges of an int8 or fp16 graph, which needs no ground '
+        'truth (default: rendered pairs)',
     )
     group.add_argument(
         '--gate-pairs',
         type=number(int, at_least=1),
-        default=GATE_PAIRS,
         metavar='N',
-        help='pairs that its loss is measured on (default: %(default)s)',
+        help=f'pairs that its loss is measured on (default: {GATE_PAIRS})',
     )
     group.add_argument(
         '--gate',
@@ -118,41 +138,93 @@ def _add_graph_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='card folder to write to, made as a copy of the card (default: that of the card)',
     )
-    group.add_argument('--force', action='store_true', help='write it whatever it loses')
+    group.add_argument(
+        '--force', action='store_true', default=None, help='write it whatever it loses'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and record; return the exit status."""
     logging.getLogger('rgbt_models').setLevel(logging.INFO)
-    is_graph = args.precision is not None or args.target is not None
-    if args.run_dir is None and not args.metrics and not is_graph:
-        raise ConfigError(
-            'nothing to do; expected a training run, a graph to make or metrics; add --run DIR, '
-            '--precision, --target, or --metrics NAME FILE'
-        )
-    if args.run_dir is not None and is_graph:
-        raise ConfigError(
-            '--run is given with --precision or --target; expected one of them, for a graph is '
-            'added to a card that is there; export the run first'
-        )
+    _check_options(args)
+    if _is_graph(args):
+        return _export_graph(args)
+    metrics = {name: _read_metrics(Path(file)) for name, file in args.metrics}
     if args.run_dir is not None:
         from rgbt_models.publish import publish_run
 
         card = publish_run(
             run_dir=args.run_dir,
             card_dir=Path(args.card),
-            version=args.version,
+            version=args.version or '1',
             calibration_pairs=args.calibration_pairs or MDI_PAIRS,
             pool_dir=args.pool,
-            licence=args.licence,
+            licence=args.licence or '',
         )
         sys.stdout.write(f'wrote {card.folder} (parity {card.training["onnx_parity"]:.1e})\n')
-    for name, file in args.metrics:
+    for name, values in metrics.items():
         from rgbt_models.publish import record_metrics
 
-        record_metrics(Path(args.card), name, json.loads(Path(file).read_text(encoding='utf-8')))
+        record_metrics(Path(args.card), name, values)
         sys.stdout.write(f'recorded {name} in {args.card}\n')
-    return _export_graph(args) if is_graph else 0
+    return 0
+
+
+def _is_graph(args: argparse.Namespace) -> bool:
+    return args.precision is not None or args.target is not None
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that would be read by nobody.
+
+    Raises:
+        ConfigError: If there is nothing to do, or an option is for something else.
+    """
+    is_merged = args.keep_tokens is not None and args.keep_tokens < 1.0
+    jobs = {
+        'run': args.run_dir is not None,
+        'metrics': bool(args.metrics),
+        'graph': _is_graph(args),
+        'lower': args.precision in {'fp16', 'int8'},
+        'gated': args.precision in {'fp16', 'int8'} or (_is_graph(args) and is_merged),
+    }
+    if not (jobs['run'] or jobs['metrics'] or jobs['graph']):
+        raise ConfigError(
+            'nothing to do; expected a training run, a graph to make or metrics; add --run DIR, '
+            '--precision, --target, or --metrics NAME FILE'
+        )
+    if jobs['graph'] and (jobs['run'] or jobs['metrics']):
+        raise ConfigError(
+            '--precision or --target is given with --run or --metrics; expected one of them, for '
+            'a graph is added to a card that is there; use two commands'
+        )
+    for option, readers in _READERS.items():
+        if getattr(args, option) is not None and not any(jobs[name] for name in readers):
+            raise ConfigError(
+                f'--{option.replace("_", "-")} is given, which nothing would read; expected it '
+                f'with {" or ".join(_JOBS[name] for name in readers)}; leave it out'
+            )
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """Read a metrics.json.
+
+    Raises:
+        ConfigError: If the file is missing or no JSON object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"metrics '{path}' cannot be read ({error}); expected the metrics.json of rgbt "
+            f'evaluate; correct the path'
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"metrics '{path}' hold a {type(values).__name__}; expected the JSON object of rgbt "
+            f'evaluate; correct the path'
+        )
+    return values
 
 
 def _export_graph(args: argparse.Namespace) -> int:
@@ -180,7 +252,7 @@ def _export_graph(args: argparse.Namespace) -> int:
             target=args.target or 'onnx',
             opset=args.opset,
             is_stacked=args.stacked,
-            keep_tokens=args.keep_tokens,
+            keep_tokens=1.0 if args.keep_tokens is None else args.keep_tokens,
         ),
         out_dir=args.out,
         pairs=ExportPairs(
@@ -189,10 +261,12 @@ def _export_graph(args: argparse.Namespace) -> int:
                 num_pairs=args.calibration_pairs or QUANTISATION_PAIRS,
                 seed=QUANTISATION_SEED,
             ),
-            gate=PairPlan(source=args.gate, num_pairs=args.gate_pairs, seed=GATE_SEED),
+            gate=PairPlan(
+                source=args.gate, num_pairs=args.gate_pairs or GATE_PAIRS, seed=GATE_SEED
+            ),
             watch=watch,
         ),
-        is_forced=args.force,
+        is_forced=bool(args.force),
     )
     return _report(exported)
 

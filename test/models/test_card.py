@@ -91,6 +91,9 @@ def test_a_variant_is_found_by_target_and_precision():
         ({'keep_tokens': 0.0}, 'expected a share above 0, at most 1'),
         ({'keep_tokens': float('nan')}, 'expected a share above 0, at most 1'),
         ({'keep_tokens': 'all'}, 'malformed'),
+        ({'input_hw': [0, 96]}, 'expected height and width above 0'),
+        ({'input_hw': [96]}, 'expected height and width above 0'),
+        ({'input_hw': 96}, 'malformed'),
         ({'gates': {}}, 'malformed'),
     ],
 )
@@ -251,3 +254,21 @@ def test_cards_and_normalisers_need_no_torch():
     )
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, '-c', code], cwd=root, check=False).returncode == 0
+
+
+def test_a_variant_of_one_size_comes_back_and_serves_only_that_size(tmp_path):
+    merged = graph_variant(target='onnx', precision='fp32', file='merged.onnx', input_hw=(96, 160))
+    card = make_card(variants=(graph_variant(), merged))
+    (tmp_path / 'card.json').write_text(card.to_json(), encoding='utf-8')
+    loaded = load_card(tmp_path)
+    assert loaded.variants == card.variants
+    assert loaded.find_graph('onnx', 'fp32').path.name == 'merged.onnx'
+    other = replace(loaded, input_hw=(96, 192))
+    assert other.find_graph('onnx', 'fp32').path.name == 'model.onnx'
+    assert other.find_graph('openvino', 'int8').path.name == 'model.int8.openvino.onnx'
+
+
+def test_a_variant_of_any_size_is_written_as_older_versions_read_it():
+    (values,) = json.loads(make_card(variants=(graph_variant(),)).to_json())['variants']
+    assert 'input_hw' not in values
+    assert list(values)[:2] == ['file', 'sha256']

@@ -150,5 +150,48 @@ def test_a_graph_with_merged_tokens_reproduces_torch_at_its_size(tmp_path):
     assert export_graph(model, path, input_hw=input_hw) <= 1e-4
     shapes = [item.shape for item in open_graph(path).get_inputs()]
     assert [shape[2:] for shape in shapes[:2]] == [list(input_hw), list(input_hw)]
+    assert largest_relative_error(model, path, input_hw) <= 1e-4
+    with torch.no_grad():  # what stands for thermal where it is absent, and only there
+        model.neck.fusions[0].thermal_mean.add_(1.0)
+    assert largest_relative_error(model, path, input_hw) > 1e-3
+    with torch.no_grad():
+        model.neck.fusions[0].thermal_mean.sub_(1.0)
     set_keep_tokens(model.encoder, 1.0)
     assert largest_relative_error(model, path, input_hw) > 1e-3
+
+
+def test_of_merged_tokens_one_odd_draw_in_five_is_let_pass_in_each_mode(tmp_path, monkeypatch):
+    errors = iter([1.0, 1.0, 1e-6, 1e-6, 1e-6] * 2 + [1.0, 1.0, 1.0, 1e-6, 1e-6])
+    monkeypatch.setattr(export, '_Session', lambda _path: None)
+    monkeypatch.setattr(export, '_difference', lambda *_: next(errors))
+    assert largest_relative_error(small_model(), tmp_path, (16, 16)) == 1.0
+    assert next(errors, None) is None
+
+
+def test_a_model_that_cannot_be_traced_is_one_sentence(tmp_path, monkeypatch):
+    def refuse(*_args, **_settings):
+        raise TypeError('no such operator\nat line 7')
+
+    monkeypatch.setattr(torch.onnx, 'export', refuse)
+    said = (
+        r'^the model cannot be traced in operator set 18 \(TypeError no such operator\); expected'
+    )
+    with pytest.raises(ExportError, match=said) as error:
+        export_graph(small_model(), tmp_path / 'model.onnx')
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(('is_graph', 'said'), [(False, 'cannot open'), (True, 'cannot run')])
+def test_a_graph_that_the_runtime_refuses_is_one_sentence(
+    is_graph, said, exported, tmp_path, monkeypatch
+):
+    def trace(_model, draft, *_others):
+        draft.write_bytes(exported[1].read_bytes() if is_graph else b'no graph')
+
+    monkeypatch.setattr(export, '_trace', trace)
+    monkeypatch.setattr(export, '_PARITY_SHAPES', ((1, 8, 8),))  # too small for the network
+    model = torch.nn.Identity() if is_graph else small_model()
+    model.forward = lambda *_: None
+    with pytest.raises(ExportError, match=f'ONNX Runtime {said} .*choose another operator set'):
+        export_graph(model, tmp_path / 'model.onnx')
+    assert list(tmp_path.iterdir()) == []

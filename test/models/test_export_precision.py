@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 
 from made_graphs import IMAGES, made_feeds, OUTPUTS, write_graph
@@ -14,7 +16,7 @@ import onnxruntime
 import pytest
 
 from rgbt_models.errors import ExportError
-from rgbt_models.export_fp16 import convert_to_fp16
+from rgbt_models.export_fp16 import convert_to_fp16, measure_largest
 from rgbt_models.export_int8 import quantise
 from rgbt_models.export_nodes import module_nodes, side_nodes
 
@@ -152,3 +154,86 @@ def test_a_missing_nncf_is_said(graph, tmp_path, monkeypatch):
             graph, tmp_path / 'i.onnx', scheme='openvino', fp32_modules=(), feeds=made_feeds(1)
         )
     assert sorted(file.name for file in tmp_path.iterdir()) == ['model.onnx']
+
+
+def test_nncf_does_not_report_to_its_vendor(tmp_path):
+    pytest.importorskip('nncf', reason='needs nncf')
+    code = (
+        'import sys\n'
+        'from rgbt_models.export_int8 import check_quantiser\n'
+        'check_quantiser("openvino")\n'
+        'assert "nncf" in sys.modules\n'
+        'print(sorted(name for name in sys.modules if name.startswith("openvino_telemetry.")))\n'
+    )
+    command, environment = [sys.executable, '-c', code], {**os.environ, 'HOME': str(tmp_path)}
+    environment.pop('NNCF_CI', None)
+    result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == '[]'
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_module_without_nodes_is_not_passed_over(graph, tmp_path):
+    with pytest.raises(ExportError, match=r"comes from module 'detection\.classifiers', which is"):
+        quantise(
+            graph,
+            tmp_path / 'int8.onnx',
+            scheme='onnx',
+            fp32_modules=[*KEPT, 'detection.classifiers'],
+            feeds=made_feeds(1),
+        )
+
+
+def test_the_largest_value_is_that_of_a_value_in_fp16(graph, tmp_path):
+    names = convert_to_fp16(graph, tmp_path / 'half.onnx')
+    assert {'rgb', 'stem', 'act', 'head', 'sum', 'norm', 'soft'} <= set(names)
+    assert not {*SIDE, 'class_logits', 'thermal'} & set(names)
+    feed = made_feeds(1)[0]
+    feed['thermal'] *= 1e6  # of the boxes only, which stay in fp32
+    values = open_values(graph, ('rgb', 'stem', 'head', 'sum'), feed)
+    expected = max(float(np.abs(value).max()) for value in values)
+    assert measure_largest(graph, names, [feed]) == pytest.approx(expected, rel=1e-5)
+
+
+def open_values(path, names, feed):
+    model = onnx.load(path)
+    for name in set(names) - {'rgb'}:
+        model.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        )
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=['CPUExecutionProvider']
+    )
+    return [feed['rgb'], *session.run([name for name in names if name != 'rgb'], feed)]
+
+
+@pytest.mark.parametrize('worst', [3.3e4, float('inf'), float('nan')])
+def test_a_value_near_the_largest_float16_is_refused(worst, graph, tmp_path):
+    names = convert_to_fp16(graph, tmp_path / 'half.onnx')
+    feeds = made_feeds(3)
+    feeds[1]['rgb'][:] = worst
+    with pytest.raises(ExportError, match=r"value '\w+' of .* expected at most 32752, half of"):
+        measure_largest(graph, names, feeds)
+
+
+@pytest.mark.parametrize('operator', ['Attention', 'RMSNormalization'])
+def test_operators_of_later_sets_with_a_softmax_or_sums_in_them_stay_in_fp32(operator, tmp_path):
+    inputs = {'Attention': ['act', 'act', 'act'], 'RMSNormalization': ['act', 'scale']}[operator]
+    images = [
+        onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 4, 8])
+        for name in ('rgb', 'class_logits')
+    ]
+    nodes = [
+        onnx.helper.make_node('Relu', ['rgb'], ['act'], name='act'),
+        onnx.helper.make_node(operator, inputs, ['mixed'], name='mixed'),
+        onnx.helper.make_node('Relu', ['mixed'], ['more'], name='more'),
+        onnx.helper.make_node('Sigmoid', ['more'], ['class_logits'], name='class_logits'),
+    ]
+    scale = numpy_helper.from_array(np.ones(8, np.float32), 'scale')
+    graph = onnx.helper.make_graph(nodes, 'made', images[:1], images[1:], [scale])
+    opset = onnx.helper.make_opsetid('', 23)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset]), tmp_path / 'model.onnx')
+    convert_to_fp16(tmp_path / 'model.onnx', tmp_path / 'half.onnx')
+    types = types_of(tmp_path / 'half.onnx')
+    node = node_of(tmp_path / 'half.onnx', 'mixed')
+    assert {types[name] for name in (*node.input, *node.output)} == {TensorProto.FLOAT}
+    assert types['act'] == types['more'] == TensorProto.FLOAT16

@@ -10,8 +10,8 @@ import pytest
 from rgbt_models import publish
 from rgbt_models.build import ARCHITECTURES
 from rgbt_models.calibrate import CalibrationFit
-from rgbt_models.card import load_card, MdiCalibration, verify_file
-from rgbt_models.errors import DatasetError, WeightsError
+from rgbt_models.card import CARDS_DIR, load_card, MdiCalibration, verify_file
+from rgbt_models.errors import CardError, DatasetError, ExportError, WeightsError
 from rgbt_models.label_sets import DETECTION_CLASSES, PACKAGE_LABEL_SET, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
 from rgbt_models.publish import publish_run, record_metrics
@@ -118,3 +118,35 @@ def test_metrics_are_added_beside_the_others(tmp_path):
         'real': {'AP50': {'person': 0.5}},
     }
     assert json.loads(card.to_json())['version'] == '7'
+
+
+def test_a_run_that_cannot_be_exported_leaves_the_old_card_whole(run_dir, tmp_path, monkeypatch):
+    settings = {'run_dir': run_dir, 'card_dir': tmp_path / 'mine', 'calibration_pairs': 4}
+    publish_run(version='1', **settings)
+    save_weights(small_model(seed=3), run_dir / 'weights.safetensors')
+
+    def fail(_model, path):
+        path.write_bytes(b'half a graph')
+        raise ExportError('differs')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, 'export_graph', fail)
+        with pytest.raises(ExportError, match='differs'):
+            publish_run(version='2', **settings)
+    card = load_card(tmp_path / 'mine')
+    assert card.version == '1'
+    verify_file(card.weights_path, card.weights_sha256)
+    verify_file(card.graph_path, card.graph_sha256)
+    assert len(list(card.folder.iterdir())) == 3
+    card = publish_run(version='2', **settings)
+    verify_file(card.weights_path, card.weights_sha256)
+
+
+def test_a_folder_with_other_files_is_not_published_to(run_dir, tmp_path):
+    (tmp_path / 'home').mkdir()
+    (tmp_path / 'home' / 'thesis.txt').write_text('')
+    settings = {'run_dir': run_dir, 'version': '1', 'calibration_pairs': 4}
+    for folder, said in ((tmp_path / 'home', 'holds files'), (CARDS_DIR / 'new', 'installed')):
+        with pytest.raises(CardError, match=said):
+            publish_run(card_dir=folder, **settings)
+    assert not (CARDS_DIR / 'new').exists()

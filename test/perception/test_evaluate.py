@@ -8,10 +8,12 @@ import cv2
 from fakes import build_card, build_outputs, FakeEngine
 from made_data import build_truth, MIDDLE_BOX, RGB_HW, write_bag, write_dataset
 from made_results import build_result
+from made_variants import with_variant
 import numpy as np
 import pytest
 
 from rgbt_perception.config import build_config
+from rgbt_perception.engine.precision import choose_graph, choose_precision
 from rgbt_perception.errors import DatasetError
 from rgbt_perception.evaluate import (
     as_published,
@@ -47,6 +49,28 @@ def evaluate(tmp_path, pool, path, **settings):
     source = open_source(path, pool.config)
     evaluation = Evaluation(pool, source.segmentation_classes)
     return evaluate_pairs(source.pairs(), evaluation, out_dir=tmp_path / 'out', **settings)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'scale', 'expected'),
+    [
+        ({}, None, ('model.fp32.onnx.onnx', (96, 128))),
+        ({'model.input_height': 64}, None, ('model.onnx', (64, 128))),
+        ({}, 0.5, ('model.onnx', (96, 128))),
+    ],
+)
+def test_a_graph_of_one_size_is_taken_for_that_size_only(
+    tmp_path, monkeypatch, settings, scale, expected
+):
+    card = with_variant(build_card(tmp_path, input_hw=(96, 128)), 'onnx', 'fp32')
+    card = replace(card, variants=(replace(card.variants[0], input_hw=(96, 128)),))
+    opened = []
+    monkeypatch.setattr('rgbt_perception.evaluate.load_card', lambda _: card)
+    monkeypatch.setattr('rgbt_perception.evaluate.open_engine', lambda *args: opened.append(args))
+    PipelinePool.open(build_config(settings), scale=scale)
+    ((fitting, engine),) = opened
+    graph = choose_graph(fitting, 'onnx', choose_precision(fitting, engine, 'onnx'))
+    assert (graph.path.name, fitting.input_hw) == expected
 
 
 def test_metrics_of_a_bag_fused_and_with_each_camera_alone(tmp_path, pool):

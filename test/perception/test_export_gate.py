@@ -1,34 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate of an exported graph, and the card that it is recorded in."""
+"""The gate of an exported graph, and the pairs that it is measured on."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-import os
 
-from fakes import build_onnx_card
-from made_data import write_dataset
+from fakes import FakeEngine
+from made_data import write_bag, write_dataset
+from made_exports import (
+    build_full_card,
+    pairs_of,
+    settings_of,
+    watch,
+    WHALES,
+    write_pairs,
+    write_variant,
+)
 import numpy as np
-import onnx
-from onnx import numpy_helper
 import pytest
 
 from bench.held_out import HELD_OUT_SEED
 from rgbt_models.calibrate import CALIBRATION_SEED
-from rgbt_models.card import hash_file, load_card, save_card, verify_file
-from rgbt_models.graph_variant import GraphVariant, VariantRequest
-from rgbt_perception.errors import CardError, DatasetError
-from rgbt_perception.export_gate import Gate, measure_gate
+from rgbt_perception import export_gate
+from rgbt_perception.engine.machine import find_cpu_features
+from rgbt_perception.errors import DatasetError, EngineError
+from rgbt_perception.export_gate import (
+    Gate,
+    LOST_MDI,
+    measure_baseline,
+    measure_gate,
+    Measured,
+    MIN_PAIRS,
+)
 from rgbt_perception.export_pairs import (
-    ExportPairs,
     GATE_SEED,
     open_pairs,
     PairPlan,
     QUANTISATION_SEED,
     record_inputs,
 )
-from rgbt_perception.variant_export import export_to_card
 
 MANY = 100_000  # pairs that nobody asks for
 
@@ -38,15 +49,13 @@ def test_the_seeds_of_calibration_gate_training_and_benches_never_meet():
     assert all(first + MANY < second for first, second in pairwise(seeds))
 
 
-def watch(items, _what, _total):
-    return items
-
-
-def build_gate(*, actual, max_drop=0.01):
+def build_gate(*, actual, mdis=(float('nan'),), changed=(float('nan'),)):
     expected = {'fused': {'mAP50': 0.8, 'mIoU': 0.6}, 'rgb_only': {'mAP50': 0.5}}
-    return Gate(
-        expected=expected, actual=actual, max_drop=max_drop, num_pairs=80, runtime='onnx 1, cpu'
-    )
+    measured = [
+        Measured(values=values, mdis=indices, runtime='onnx 1, cpu', cpu_features=('avx2',))
+        for values, indices in ((expected, mdis), (actual, changed))
+    ]
+    return Gate(expected=measured[0], actual=measured[1], max_drop=0.01)
 
 
 def test_the_worst_loss_of_any_metric_with_any_camera_decides():
@@ -56,7 +65,7 @@ def test_the_worst_loss_of_any_metric_with_any_camera_decides():
     assert not gate.is_passed
     assert gate.describe() == (
         'largest loss +2.00 points (mAP50 rgb_only: 0.5000 in fp32, 0.4800 now), allowed 1.0, on '
-        '80 pairs with onnx 1, cpu'
+        '1 pairs with onnx 1, cpu'
     )
     record = gate.to_record()
     assert record['passed'] is False
@@ -68,43 +77,48 @@ def test_the_worst_loss_of_any_metric_with_any_camera_decides():
     }
 
 
+GAIN = {'fused': {'mAP50': 0.9, 'mIoU': 0.6}, 'rgb_only': {'mAP50': 0.5}}
+
+
 def test_a_gain_passes():
-    gate = build_gate(actual={'fused': {'mAP50': 0.9, 'mIoU': 0.6}, 'rgb_only': {'mAP50': 0.5}})
+    gate = build_gate(actual=GAIN)
     assert gate.is_passed
+    assert gate.mdi_change is None
 
 
-def pairs_of(dataset, count=3):
-    plan = PairPlan(source=dataset, num_pairs=count, seed=0)
-    return ExportPairs(calibration=plan, gate=plan, watch=watch)
+@pytest.mark.parametrize(
+    ('changed', 'change', 'is_passed'),
+    [
+        ((0.25, 0.0, 0.5), 0.05, True),  # that of the third pair is unknown
+        ((0.25, -0.0625, 0.5), 0.08125, False),
+        ((0.25, float('nan'), 0.5), (0.1 + LOST_MDI) / 2, False),
+    ],
+)
+def test_the_dominance_index_may_change_by_a_bound_on_average(changed, change, is_passed):
+    gate = build_gate(actual=GAIN, mdis=(0.15, 0.0, float('nan')), changed=changed)
+    assert gate.mdi_change == pytest.approx(change)
+    assert gate.is_passed is is_passed
+    assert f'mean change of mdi {change:.3f}, allowed 0.05, on 3 pairs' in gate.describe()
+    record = gate.to_record()
+    assert record['mdi_change'] == pytest.approx(change)
+    assert (record['max_mdi_change'], record['cpu_features']) == (0.05, ['avx2'])
 
 
-def write_variant(card, folder, *, precision, target, road_bias):
-    """Write the card's graph as a variant, the logit of the road changed."""
-    graph = onnx.load(card.graph_path)
-    bias = next(item for item in graph.graph.initializer if item.name == 'road_bias')
-    values = numpy_helper.to_array(bias).copy()
-    values[1] = road_bias
-    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
-    file = f'model.{precision}.{target}.onnx'
-    onnx.save(graph, folder / file)
-    return GraphVariant(
-        file=file,
-        sha256=hash_file(folder / file),
-        precision=precision,
-        target=target,
-        opset=18,
-        is_stacked=False,
-        gate={'onnx_parity': 1e-6},
-    )
+def test_pairs_of_the_calibration_are_not_measured_on(tmp_path):
+    dataset = write_dataset(tmp_path / 'data', num_pairs=5)
+    (tmp_path / 'link').symlink_to(dataset)
+    pairs = pairs_of(dataset, count=4)
+    pairs = replace(pairs, gate=replace(pairs.gate, source=tmp_path / 'link'))
+    names = [item.name for item in pairs.held_out.take(open_pairs(pairs.gate, tmp_path, watch))]
+    assert names == ['3_rgb', '4_rgb']
+    assert pairs.held_out.describe() == "up to 4 pairs of 'link' after the first 3"
+    other = replace(pairs, calibration=replace(pairs.calibration, source=tmp_path / 'other'))
+    assert other.held_out == other.gate
 
 
 @pytest.fixture
 def card(tmp_path):
-    card = build_onnx_card(tmp_path / 'card')
-    card.weights_path.write_bytes(b'weights')
-    card = replace(card, weights_sha256=hash_file(card.weights_path))
-    save_card(card)
-    return card
+    return build_full_card(tmp_path / 'card')
 
 
 @pytest.mark.parametrize(
@@ -122,25 +136,82 @@ def test_a_graph_is_measured_against_that_of_the_card(
     variant = write_variant(
         card, tmp_path, precision=precision, target=target, road_bias=road_bias
     )
-    pairs = pairs_of(write_dataset(tmp_path / 'data'), count=2)
-    source = open_pairs(pairs.gate, tmp_path, watch)
-    gate = measure_gate(card, variant, tmp_path, source=source, pairs=pairs)
-    assert (gate.max_drop, gate.num_pairs, gate.is_passed) == (max_drop, 2, is_passed)
-    assert gate.runtime.startswith('onnx ')
-    assert set(gate.expected) == {'fused', 'rgb_only', 'thermal_only'}
-    assert gate.expected['fused']['mIoU'] == 1.0
-    assert gate.actual['fused']['mIoU'] == (1.0 if is_passed else 0.0)
+    settings = settings_of(write_pairs(tmp_path / 'data'), tmp_path)
+    baseline = measure_baseline(card, target, tmp_path, **settings)
+    gate = measure_gate(card, variant, tmp_path, baseline=baseline, **settings)
+    assert (gate.max_drop, gate.is_passed) == (max_drop, is_passed)
+    assert gate.expected is baseline
+    assert len(gate.actual.mdis) == MIN_PAIRS
+    assert gate.mdi_change == 0.0
+    assert gate.actual.runtime.startswith('onnx ')
+    assert gate.actual.cpu_features == find_cpu_features()
+    assert set(baseline.values) == {'fused', 'rgb_only', 'thermal_only'}
+    assert baseline.values['fused']['mIoU'] == 1.0
+    assert gate.actual.values['fused']['mIoU'] == (1.0 if is_passed else 0.0)
+    without_truth = gate.to_record()['classes_without_truth']
+    assert 'person' not in without_truth['detection']
+    assert {'rider', 'car'} <= set(without_truth['detection'])
+    assert 'sky' in without_truth['segmentation']
 
 
-def test_pairs_without_truth_for_the_card_are_refused(card, tmp_path):
-    card = replace(card, detection_classes=('ship', *card.detection_classes[1:]))
-    card = replace(card, segmentation_classes=('sea', 'reef', *card.segmentation_classes[2:]))
+def test_the_index_is_compared_pair_by_pair_without_memory(card, tmp_path):
+    settings = settings_of(write_pairs(tmp_path / 'data'), tmp_path)
+    measured = measure_baseline(card, 'onnx', tmp_path, **settings)
+    # Shares of .5 on three levels: what is left is the bias.
+    np.testing.assert_allclose(measured.mdis, np.tanh(0.1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'categories': WHALES}, r'no ground truth for the mAP50 of card .* add --gate DATASET'),
+        ({'info': {'segmentation_classes': ['sea', 'reef']}}, r'no ground truth for the mIoU of'),
+    ],
+)
+def test_pairs_without_truth_for_one_task_of_the_card_are_refused(changes, said, card, tmp_path):
+    settings = settings_of(write_pairs(tmp_path / 'data', **changes), tmp_path)
+    with pytest.raises(DatasetError, match=said):
+        measure_baseline(card, 'onnx', tmp_path, **settings)
+
+
+def test_a_task_that_the_card_lacks_needs_no_truth(card, tmp_path, monkeypatch):
+    values = {'fused': {'mIoU': 0.5}}
+    measured = Measured(values=values, mdis=(0.0,) * MIN_PAIRS, runtime='made')
+    monkeypatch.setattr(export_gate, '_evaluate', lambda *_: measured)
+    for classes, is_refused in (((), False), (('person',), True)):
+        of_task = replace(card, detection_classes=classes)
+        settings = {'source': None, 'pairs': pairs_of(None)}
+        if is_refused:
+            with pytest.raises(DatasetError, match='no ground truth for the mAP50'):
+                measure_baseline(of_task, 'onnx', tmp_path, **settings)
+        else:
+            assert measure_baseline(of_task, 'onnx', tmp_path, **settings) is measured
+
+
+def test_a_model_that_finds_next_to_nothing_is_refused(card, tmp_path, monkeypatch):
+    graph = write_variant(card, tmp_path, precision='fp32', target='onnx', road_bias=-5.0)
+    (tmp_path / graph.file).replace(card.graph_path)
+    card = replace(card, graph_sha256=graph.sha256)
+    settings = settings_of(write_pairs(tmp_path / 'data'), tmp_path)
+    with pytest.raises(
+        DatasetError, match=r'the mIoU fused of the float32 graph is 0\.000 .*; expected 0\.1 or'
+    ):
+        measure_baseline(card, 'onnx', tmp_path, **settings)
+
+
+def test_few_pairs_are_refused_also_where_the_source_has_no_more(card, tmp_path):
+    settings = settings_of(write_dataset(tmp_path / 'data', num_pairs=MIN_PAIRS), tmp_path)
+    with pytest.raises(DatasetError, match=r'17 pairs are left to measure on; expected 20 or'):
+        measure_baseline(card, 'onnx', tmp_path, **settings)
+
+
+def test_another_precision_than_asked_is_not_measured(card, tmp_path, monkeypatch):
+    monkeypatch.setattr('rgbt_perception.export_gate.open_engine', lambda *_: FakeEngine())
     variant = write_variant(card, tmp_path, precision='int8', target='onnx', road_bias=5.0)
-    categories = [{'id': number, 'name': 'whale'} for number in (7, 3, 9)]
-    pairs = pairs_of(write_dataset(tmp_path / 'data', categories=categories))
-    source = open_pairs(pairs.gate, tmp_path, watch)
-    with pytest.raises(DatasetError, match=r'have no ground truth .* add --gate DATASET'):
-        measure_gate(card, variant, tmp_path, source=source, pairs=pairs)
+    settings = settings_of(write_dataset(tmp_path / 'data'), tmp_path)
+    baseline = Measured(values={}, mdis=(), runtime='made')
+    with pytest.raises(EngineError, match='fake computes the int8 graph in fp32 on this machine'):
+        measure_gate(card, variant, tmp_path, baseline=baseline, **settings)
 
 
 def test_inputs_are_recorded_with_both_cameras_and_with_each_alone(card, tmp_path):
@@ -152,86 +223,8 @@ def test_inputs_are_recorded_with_both_cameras_and_with_each_alone(card, tmp_pat
     assert not np.array_equal(inputs[0]['rgb'], inputs[1]['rgb'])
 
 
-@pytest.fixture
-def made_export(monkeypatch):
-    """Return a dictionary of the road's logit, with which graphs are made instead of traced."""
-    settings = {'road_bias': 5.0}
-
-    def export_variant(card, request, folder, *, calibrate):
-        assert request.precision != 'int8' or len(calibrate()) == 3
-        return write_variant(
-            card, folder, precision=request.precision, target=request.target, **settings
-        )
-
-    monkeypatch.setattr('rgbt_models.export_variant.export_variant', export_variant)
-    return settings
-
-
-INT8 = VariantRequest(precision='int8', target='onnx')
-FP16 = VariantRequest(precision='fp16', target='onnx')
-
-
-@pytest.mark.usefixtures('made_export')
-def test_graphs_gather_in_a_copy_of_the_card(card, tmp_path):
-    pairs, home = pairs_of(write_dataset(tmp_path / 'data')), tmp_path / 'out'
-    before = (card.folder / 'card.json').read_bytes()
-    for request in (INT8, FP16):
-        export_to_card(card, request, out_dir=home, pairs=pairs, is_forced=False)
-    copy = load_card(home)
-    assert [item.precision for item in copy.variants] == ['fp16', 'int8']
-    for item in copy.variants:
-        verify_file(home / item.file, item.sha256)
-    verify_file(copy.graph_path, copy.graph_sha256)
-    verify_file(copy.weights_path, copy.weights_sha256)
-    gate = copy.variants[1].gate
-    assert (gate['passed'], gate['forced'], gate['onnx_parity']) == (True, False, 1e-6)
-    assert gate['measured_on'] == gate['calibrated_on'] == "up to 3 pairs of 'data'"
-    assert sorted(path.name for path in home.iterdir()) == [
-        'card.json',
-        'model.fp16.onnx.onnx',
-        'model.int8.onnx.onnx',
-        'model.onnx',
-        'model.safetensors',
-    ]
-    assert (card.folder / 'card.json').read_bytes() == before
-
-
-def test_a_graph_that_loses_too_much_is_written_only_by_force(card, tmp_path, made_export):
-    made_export['road_bias'] = -5.0
-    pairs = pairs_of(write_dataset(tmp_path / 'data'))
-    refused = export_to_card(card, INT8, out_dir=None, pairs=pairs, is_forced=False)
-    assert refused.path is None
-    assert load_card(card.folder).variants == ()
-    assert not (card.folder / 'model.int8.onnx.onnx').exists()
-    forced = export_to_card(card, INT8, out_dir=None, pairs=pairs, is_forced=True)
-    assert forced.path == card.folder / 'model.int8.onnx.onnx'
-    gate = load_card(card.folder).variants[0].gate
-    assert (gate['passed'], gate['forced']) == (False, True)
-
-
-@pytest.mark.usefixtures('made_export')
-def test_an_fp32_graph_has_its_parity_as_gate(card):
-    nothing = pairs_of(None)  # would be rendered
-    request = VariantRequest(precision='fp32', target='onnx')
-    exported = export_to_card(card, request, out_dir=None, pairs=nothing, is_forced=False)
-    assert exported.gate is None
-    assert load_card(card.folder).variants[0].gate == {'onnx_parity': 1e-6, 'forced': False}
-
-
-def test_a_shipped_card_is_not_written_to():
-    with pytest.raises(CardError, match=r'part of the installed package .* add --out DIR'):
-        export_to_card(
-            load_card('tiny'), FP16, out_dir=None, pairs=pairs_of(None), is_forced=False
-        )
-
-
-def test_a_folder_that_is_not_ours_is_not_written_to(card, monkeypatch):
-    monkeypatch.setattr('os.access', lambda path, mode: (path, mode) != (card.folder, os.W_OK))
-    with pytest.raises(CardError, match='add --out DIR'):
-        export_to_card(card, FP16, out_dir=None, pairs=pairs_of(None), is_forced=False)
-
-
-def test_the_folder_of_another_model_is_not_written_to(card, tmp_path):
-    other = build_onnx_card(tmp_path / 'other')
-    with pytest.raises(CardError, match=r"holds the card of another model, 'fake' version 1"):
-        export_to_card(card, FP16, out_dir=other.folder, pairs=pairs_of(None), is_forced=False)
+def test_inputs_are_recorded_without_a_network_and_without_truth(card, tmp_path):
+    card.graph_path.unlink()
+    bag = write_bag(tmp_path / 'bag', num_instants=4, has_truth=False)
+    plan = PairPlan(source=bag, num_pairs=3, seed=0)
+    assert len(record_inputs(card, open_pairs(plan, tmp_path, watch), plan, watch)) == 3

@@ -11,7 +11,7 @@ from rgbt_perception.config import IDENTITY_3X3, PerceptionConfig, RegistrationC
 from rgbt_perception.convert import write_rig_file
 from rgbt_perception.datasets import PairDataset
 from rgbt_perception.errors import BagError
-from rgbt_perception.sources import load_rig, open_source, with_registration
+from rgbt_perception.sources import load_rig, open_source, plain_pairs, with_registration
 
 SHIFT = RegistrationConfig(
     method='homography', homography_thermal_to_rgb=(1.0, 0.0, 5.0, 0.0, 1.0, -3.0, 0.0, 0.0, 1.0)
@@ -79,3 +79,11 @@ def test_checks_of_the_settings_do_not_replace_the_registration_of_the_source():
     own = RegistrationConfig(score_every=0, max_parallax_px=3.0)
     merged = with_registration(PerceptionConfig(registration=own), SHIFT).registration
     assert merged == replace(SHIFT, score_every=0, max_parallax_px=3.0)
+
+
+def test_plain_pairs_need_no_truth(tmp_path):
+    bag = write_bag(tmp_path / 'bag', num_instants=5, without_thermal=(3,), has_truth=False)
+    pairs = list(plain_pairs(open_source(bag, PerceptionConfig())))
+    assert [pair.rgb.stamp_ns for pair in pairs] == [FIRST_NS + i * STEP_NS for i in (0, 1, 2, 4)]
+    folder = open_source(write_dataset(tmp_path / 'data', num_pairs=2), PerceptionConfig())
+    assert [pair.rgb.size_hw for pair in plain_pairs(folder)] == [(48, 64)] * 2

@@ -10,7 +10,7 @@ from rgbt_models.card import load_card
 from rgbt_models.graph_variant import GraphVariant
 from rgbt_perception import variant_export
 from rgbt_perception.cli.main import main
-from rgbt_perception.export_gate import Gate
+from rgbt_perception.export_gate import Gate, Measured
 from rgbt_perception.variant_export import Exported
 
 VARIANT = GraphVariant(
@@ -22,13 +22,11 @@ VARIANT = GraphVariant(
     is_stacked=False,
     gate={'onnx_parity': 2e-6, 'forced': False},
 )
-GATE = Gate(
-    expected={'fused': {'mIoU': 0.6}},
-    actual={'fused': {'mIoU': 0.55}},
-    max_drop=0.01,
-    num_pairs=80,
-    runtime='onnx 1, cpu, int8',
+BEFORE, AFTER = (
+    Measured(values={'fused': {'mIoU': miou}}, mdis=(float('nan'),) * 80, runtime='onnx 1, cpu')
+    for miou in (0.6, 0.55)
 )
+GATE = Gate(expected=BEFORE, actual=AFTER, max_drop=0.01)
 
 
 @pytest.fixture
@@ -76,7 +74,7 @@ def test_a_graph_that_loses_too_much_ends_with_its_figures_and_status_1(asked, c
     shown = capsys.readouterr()
     assert shown.out == ''
     assert 'model.int8.onnx.onnx is not written: largest loss +5.00 points (mIoU' in shown.err
-    assert 'allowed 1.0, on 80 pairs with onnx 1, cpu, int8; ' in shown.err
+    assert 'allowed 1.0, on 80 pairs with onnx 1, cpu; ' in shown.err
 
 
 def test_a_forced_graph_says_so(asked, capsys):
@@ -91,6 +89,20 @@ def test_a_forced_graph_says_so(asked, capsys):
     [
         ([], 'nothing to do; expected a training run, a graph to make or metrics'),
         (['--run', 'run', '--precision', 'fp16'], 'expected one of them'),
+        (['--metrics', 'a', 'b', '--target', 'onnx'], 'expected one of them'),
+        (['--target', 'onnx', '--version', '2'], '--version is given, which nothing would read'),
+        (['--target', 'onnx', '--pool', 'p'], 'expected it with --run; leave it out'),
+        (['--target', 'onnx', '--licence', 'MIT'], '--licence is given'),
+        (['--target', 'onnx', '--calibration-pairs', '3'], 'with --run or --precision fp16 or'),
+        (['--target', 'onnx', '--calibration', 'a'], '--calibration is given'),
+        (['--target', 'onnx', '--gate', 'a'], 'or int8 or --keep-tokens below 1; leave it out'),
+        (['--target', 'onnx', '--gate-pairs', '30'], '--gate-pairs is given'),
+        (['--target', 'onnx', '--force'], '--force is given'),
+        (['--run', 'run', '--out', 'a'], 'expected it with --precision or --target; leave it'),
+        (['--run', 'run', '--no-stacked'], '--stacked is given'),
+        (['--run', 'run', '--opset', '20'], '--opset is given'),
+        (['--run', 'run', '--keep-tokens', '0.5'], '--keep-tokens is given'),
+        (['--metrics', 'a', 'no.json'], "metrics 'no.json' cannot be read"),
         (['--precision', 'fp16'], 'part of the installed package'),
     ],
 )
@@ -100,3 +112,27 @@ def test_a_mistake_is_one_line(options, said, capsys):
     assert error.startswith('rgbt export: ')
     assert said in error
     assert error.count('\n') == 1
+
+
+def test_a_merged_fp32_graph_has_a_gate(asked):
+    command = ['export', 'tiny', '--target', 'onnx', '--keep-tokens', '0.75', '--gate-pairs', '30']
+    assert main([*command, '--force']) == 0
+    assert (asked['pairs'].gate.num_pairs, asked['is_forced']) == (30, True)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'), [('{', 'cannot be read'), ('[1]', 'hold a list; expected the JSON object')]
+)
+def test_metrics_that_are_none_are_one_line(text, said, tmp_path, capsys):
+    (tmp_path / 'metrics.json').write_text(text)
+    assert main(['export', 'card', '--metrics', 'a', str(tmp_path / 'metrics.json')]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1
+
+
+def test_metrics_of_a_shipped_name_are_not_promised(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'metrics.json').write_text('{}')
+    assert main(['export', 'tiny', '--metrics', 'a', 'metrics.json']) == 2
+    assert 'no model card at' in capsys.readouterr().err
