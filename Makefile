@@ -19,6 +19,7 @@ RUN := .venv
 DEV := .venv-test
 RUN_EXTRAS := ros,onnx,bags,evaluate,plot
 DEV_EXTRAS := $(RUN_EXTRAS),openvino,quantise,sim,train,test,dev
+BENCH_MODELS := 'tiny --input 256x320' 'random:small --input 480x640'
 BENCH_PROGRAMS := bench bench.decoding bench.growth bench.gpu bench.pairing bench.registration \
   bench.node_overhead bench.pretraining bench.thermal bench.training bench.transport bench.world
 PIP_INSTALL := -m pip install --quiet --prefer-binary
@@ -62,8 +63,11 @@ colcon: $(DEV)/.installed
 # One that breaks its bounds does not keep the others from running.
 bench: $(DEV)/.installed
 	@status=0; \
-	$(DEV)/bin/rgbt bench || status=1; \
-	for program in $(BENCH_PROGRAMS) 'bench.node_load tiny --input 256x320' 'bench.node_load random:small'; do \
+	for model in $(BENCH_MODELS); do \
+	  $(DEV)/bin/rgbt bench $$model || status=1; \
+	  $(DEV)/bin/python -m bench.node_load $$model || status=1; \
+	done; \
+	for program in $(BENCH_PROGRAMS); do \
 	  $(DEV)/bin/python -m $$program || status=1; \
 	done; \
 	exit $$status

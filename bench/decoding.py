@@ -31,6 +31,7 @@ from bench.report import (
     describe_bounds,
     new_parser,
     print_bounds,
+    read_load,
     write_results,
 )
 from rgbt_models.card import load_card, ModelCard
@@ -238,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write; return the exit status, 1 when a bound is broken."""
     parser = new_parser('decoding', __doc__)
     add_common_arguments(parser, rounds=100)
-    args = parser.parse_args(argv)
+    args, load_at_start = parser.parse_args(argv), read_load()
     keep_freed_memory()  # as the node's program does
     cv2.setNumThreads(1)
     card = load_card('tiny')
@@ -247,6 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = {
         'conditions': conditions(
             card=card,
+            load_1min_at_start=load_at_start,
             images='480x640',
             boxes=NUM_BOXES,
             segmentation_classes=len(card.segmentation_classes),

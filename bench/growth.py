@@ -20,7 +20,7 @@ import sys
 import tempfile
 from typing import Any
 
-from bench.node_streams import NodeSettings, running_node
+from bench.node_streams import format_hw, NodeSettings, running_node
 from bench.report import (
     add_common_arguments,
     conditions,
@@ -28,6 +28,7 @@ from bench.report import (
     new_parser,
     number,
     parse_size_hw,
+    read_load,
     write_results,
 )
 from rgbt_models.card import ModelCard
@@ -49,9 +50,13 @@ def measure_sizes(
 ) -> list[dict[str, Any]]:
     """Return latency, processor time and peak memory of the engine at every size.
 
+    It is opened once before, for all sizes share what is compiled and kept: the first one would
+    pay for it with memory that the others do not need.
+
     Raises:
         ProcessError: If the engine fails.
     """
+    SideProcess(side, next(iter(tasks.values()))).close()
     with ExitStack() as stack:
         processes = {
             size: stack.enter_context(SideProcess(side, task)) for size, task in tasks.items()
@@ -89,7 +94,6 @@ def measure_rigs(
             task=task,
             folder=folder,
             env=ros_environment(args.domain),
-            image_size='640x480',
             rigs=tuple(f'rig_{index}' for index in range(num_rigs)),
         )
         with running_node(settings) as node:
@@ -181,29 +185,28 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write and plot."""
-    args = build_parser().parse_args(argv)
+    args, load_at_start = build_parser().parse_args(argv), read_load()
     side = Side(backend=args.backend, precision=args.precision)
-    int8_targets = [side.backend] if side.precision == 'int8' else []
     with (
-        opened_card(args.card, int8_targets=int8_targets) as card,
+        opened_card(args.card, sides=[side]) as card,
         tempfile.TemporaryDirectory(prefix='rgbt-growth-') as folder,
     ):
         tasks = {size: _task(card, size, args.threads, folder) for size in args.sizes}
         own = _task(card, card.input_hw, args.threads, folder)
-        results: dict[str, Any] = {
-            'conditions': conditions(
-                card=card,
-                backend=side.backend,
-                precision=side.precision,
-                threads=args.threads,
-                rounds=args.rounds,
-                runs_per_round=args.runs,
-                rig_input=f'{card.input_hw[0]}x{card.input_hw[1]}',
-                pairs_per_rig=args.pairs,
-            ),
-            'sizes': measure_sizes(tasks, side, num_rounds=args.rounds, num_runs=args.runs),
-            'rigs': measure_rigs(own, side, args, Path(folder)),
-        }
+        sizes = measure_sizes(tasks, side, num_rounds=args.rounds, num_runs=args.runs)
+        rigs = measure_rigs(own, side, args, Path(folder))
+    facts = conditions(
+        card=card,
+        load_1min_at_start=load_at_start,
+        backend=side.backend,
+        precision=side.precision,
+        threads=args.threads,
+        rounds=args.rounds,
+        runs_per_round=args.runs,
+        rig_input=format_hw(card.input_hw),
+        pairs_per_rig=args.pairs,
+    )
+    results: dict[str, Any] = {'conditions': facts, 'sizes': sizes, 'rigs': rigs}
     path = write_results('growth', results, args.out)
     plot(results, path.with_suffix('.svg'))
     print(f'wrote {path} and {path.with_suffix(".svg")}')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure what the node costs beside its engine: from the image's callback to the last publish.
 
-    python -m bench.node_overhead [--seconds S] [--rate HZ] [--size WxH] [--out DIR]
+    python -m bench.node_overhead [--seconds S] [--rate HZ] [--size HxW] [--out DIR]
 
 A real node in this process, on one core, with an engine that answers at once; a second process
 on other cores publishes rgb8 and mono16 images and listens to detections, mask and dominance, over
@@ -32,6 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.node_streams import IMAGE_HW, parse_image_hw
 from bench.report import (
     add_common_arguments,
     Bound,
@@ -178,23 +179,22 @@ class Stopwatch:
         )
 
 
-def build_frames(size_wh: tuple[int, int], modality: Modality) -> list[Frame]:
+def build_frames(size_hw: tuple[int, int], modality: Modality) -> list[Frame]:
     """Return images of noise; consecutive ones differ, as those of a live camera do."""
-    width, height = size_wh
     rng = np.random.default_rng(1)
     is_rgb = modality is Modality.RGB
     frames = []
     for _ in range(NUM_IMAGES):
         pixels = (
-            rng.integers(40, 200, (height, width, 3), np.uint8)
+            rng.integers(40, 200, (*size_hw, 3), np.uint8)
             if is_rgb
-            else rng.integers(29_000, 30_000, (height, width), np.uint16)
+            else rng.integers(29_000, 30_000, size_hw, np.uint16)
         )
         frames.append(Frame(pixels=pixels, stamp_ns=0, frame_id=modality.value, modality=modality))
     return frames
 
 
-def run_user(size_wh: tuple[int, int], rate_hz: float, stop: Any) -> None:
+def run_user(size_hw: tuple[int, int], rate_hz: float, stop: Any) -> None:
     """Be the cameras and the listener, in a process of their own, until told to stop."""
     from diagnostic_msgs.msg import DiagnosticArray
     import rclpy
@@ -217,7 +217,7 @@ def run_user(size_wh: tuple[int, int], rate_hz: float, stop: Any) -> None:
     messages = {
         item: [
             build_image(np.asarray(frame.pixels), encodings[item], Header(frame_id=item.value))
-            for frame in build_frames(size_wh, item)
+            for frame in build_frames(size_hw, item)
         ]
         for item in Modality
     }
@@ -315,26 +315,12 @@ def print_stages(stages: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Return width and height of a text like '640x480'.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is not such a text.
-    """
-    width, _, height = text.partition('x')
-    if not (width.isdigit() and height.isdigit() and int(width) >= 16 and int(height) >= 16):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a size, expected WIDTHxHEIGHT of at least 16x16; e.g. 640x480"
-        )
-    return int(width), int(height)
-
-
 def main() -> int:
     """Measure, print, write; exit status 1 when the bound is broken."""
     parser = argparse.ArgumentParser(description='What the node costs beside its engine.')
     parser.add_argument('--seconds', type=number(float, at_least=1), default=20.0)
     parser.add_argument('--rate', type=number(float, at_least=1), default=20.0, help='Hz')
-    parser.add_argument('--size', type=parse_size, default=(640, 480), help='images, WxH px')
+    parser.add_argument('--size', type=parse_image_hw, default=IMAGE_HW, help='images, HxW px')
     add_common_arguments(parser)
     options = parser.parse_args()
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
@@ -374,7 +360,7 @@ def main() -> int:
     facts = conditions(
         card=card,
         input_hw=list(card.input_hw),
-        image_wh=list(options.size),
+        image_hw=list(options.size),
         rate_hz=options.rate,
         pairs=len(samples),
         node_cores=sorted(node_cores),

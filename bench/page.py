@@ -7,7 +7,7 @@ A page marks what a program writes: everything between ``<!-- begin NAME -->`` a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +15,8 @@ from rgbt_perception.errors import ConfigError
 
 DEFAULT_MODEL_PAGE = Path(__file__).resolve().parent.parent / 'docs' / 'default_model.md'
 DIGITS = 3
+SPREAD = ('median', 'min', 'max')
+RATIO = ('ratio', 'smallest_ratio', 'largest_ratio')  # in the results of bench.token_merging
 Cell: TypeAlias = 'str | float | None'
 
 
@@ -28,6 +30,17 @@ def build_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     lines = [_line(header), _line(['---', *['---:'] * (len(header) - 1)])]
     lines += [_line([_text(cell) for cell in row]) for row in rows]
     return '\n'.join(lines)
+
+
+def describe_spread(values: Mapping[str, float], keys: Sequence[str] = SPREAD) -> str:
+    """Return a median with its range as the text of a cell.
+
+    Args:
+        values: Has the three numbers.
+        keys: Their names: the median, the least and the most.
+    """
+    middle, least, most = (f'{values[key]:.{DIGITS}f}' for key in keys)
+    return f'{middle} ({least} to {most})'
 
 
 def write_section(page: Path, name: str, text: str) -> None:

@@ -13,6 +13,7 @@ from rgbt_perception.benchmark.report import (
     describe_bounds,
     NOT_INSTALLED,
     print_bounds,
+    read_load,
     versions,
     write_results,
 )
@@ -29,6 +30,7 @@ __all__ = [
     'number',
     'parse_size_hw',
     'print_bounds',
+    'read_load',
     'versions',
     'write_results',
 ]

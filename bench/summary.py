@@ -9,27 +9,38 @@ nothing is written, and the exit status is 1 when the page is not what the files
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
 import sys
 from typing import Any, TypeAlias
 
-from bench.page import build_table
+from bench.page import build_table, Cell, describe_spread, RATIO
 from bench.report import Bound, new_parser
 
 Results: TypeAlias = 'Mapping[str, Any]'
 
 RESULTS_DIR = Path(__file__).resolve().parent / 'results'
 PAGE = 'summary.md'
+NAMED = (  # conditions that have a place of their own
+    'processor',
+    'processor_features',
+    'cores',
+    'load_1min',
+    'load_1min_at_start',
+    'versions',
+    'card',
+)
 INTRODUCTION = """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->
 <!-- Written by python -m bench.summary from the JSON files in this folder. -->
 
 # Measured
 
-Ratios are of processor time, of sides that took turns in one run. A bound that is broken, or was
-not measured, is shown as such.
+Ratios are of processor time (on a GPU of wall time), of sides that took turns in one run; in
+brackets the least and the most of its rounds. A bound that is broken, or was not measured, is
+shown as such.
 """
 
 
@@ -51,13 +62,15 @@ def describe_conditions(conditions: Results) -> str:
     """Return one paragraph: processor, versions, settings."""
     versions = ', '.join(f'{name} {text}' for name, text in conditions['versions'].items())
     features = ', '.join(conditions.get('processor_features', ())) or 'not recorded'
-    left_out = ('processor', 'processor_features', 'cores', 'load_1min', 'versions', 'card')
-    others = [f'{key} {value}' for key, value in conditions.items() if key not in left_out]
+    loads = [f'{conditions["load_1min"]} at the end']
+    if 'load_1min_at_start' in conditions:
+        loads.insert(0, f'{conditions["load_1min_at_start"]} at the start')
+    others = [f'{key} {value}' for key, value in conditions.items() if key not in NAMED]
     card = conditions.get('card')
     named = [] if card is None else [f'card {card["name"]} {card["version"]}']
     return (
-        f'{conditions["processor"]} ({features}), {conditions["cores"]} cores, load '
-        f'{conditions["load_1min"]} at the end; {"; ".join([*named, *others])}; {versions}.'
+        f'{conditions["processor"]} ({features}), {conditions["cores"]} cores, '
+        f'load {", ".join(loads)}; {"; ".join([*named, *others])}; {versions}.'
     )
 
 
@@ -69,25 +82,28 @@ def describe_bound(item: Results) -> str:
 
 
 def tabulate_engines(results: Results) -> str:
-    """Return one row per engine."""
-    header = ('engine', 'CPU ms', 'over torch', 'least', 'most', 'p50 ms', 'p95 ms', 'p99 ms')
-    header += ('peak MiB', 'start s', 'cold start s')
+    """Return one row per engine; without torch there are no ratios."""
+    clock = results['clock']
+    header = ('engine', f'{clock} ms', 'over torch', 'memory over torch', 'peak MiB')
+    header += ('p50 ms', 'p95 ms', 'p99 ms', 'start s', 'cold start s')
     rows = [
         (
             name,
-            engine['cpu_ms']['median'],
-            *(engine['cpu_ratio'][key] for key in ('median', 'min', 'max')),
-            *(engine[f'latency_p{share}_ms'] for share in (50, 95, 99)),
+            engine[f'{clock}_ms']['median'],
+            describe_spread(engine[f'{clock}_ratio']) if f'{clock}_ratio' in engine else None,
+            engine.get('memory_ratio'),
             engine['peak_memory_mib'],
+            *(engine[f'latency_p{share}_ms'] for share in (50, 95, 99)),
             engine['load_s']['median'],
             engine['first_load_s'],
         )
         for name, engine in results['engines'].items()
     ]
     refused = [f'* {name}: {reason}' for name, reason in results['not_measured'].items()]
-    drift = results['drift']
-    text = f'Drift, {drift["what"]}: {drift["median"]} ({drift["min"]} to {drift["max"]}).'
-    return '\n\n'.join([build_table(header, rows), text, '\n'.join(refused)]).strip()
+    drift = results.get('drift')
+    text = '' if drift is None else f'Drift, {drift["what"]}: {describe_spread(drift)}.'
+    parts = (build_table(header, rows), text, '\n'.join(refused))
+    return '\n\n'.join(part for part in parts if part)
 
 
 def tabulate_decoding(results: Results) -> str:
@@ -120,21 +136,71 @@ def tabulate_growth(results: Results) -> str:
 
 def tabulate_node_load(results: Results) -> str:
     """Return what the node spends beside its engine, and its latency at load."""
-    loaded = results['at_80_percent_load']
-    stages = [(name, value) for name, value in results['cpu_ms_by_stage'].items()]
-    spent = [('engine alone', results['engine_cpu_ms']), *stages, ('node', results['node_cpu_ms'])]
-    latency = [(f'p{share}', loaded[f'latency_p{share}_ms']) for share in (50, 95, 99)]
-    dropped = ', '.join(f'{key} {value}' for key, value in loaded['dropped'].items() if value)
-    text = f'At 80 % load, {loaded["rate_hz"]} pairs per second; dropped: {dropped or "nothing"}.'
-    tables = (build_table(('CPU per pair', 'ms'), spent), build_table(('latency', 'ms'), latency))
-    return '\n\n'.join((tables[0], text, tables[1]))
+    spent = (
+        ('engine alone', describe_spread(results['engine_cpu_ms'])),
+        *results['cpu_ms_by_stage'].items(),
+        ('node', describe_spread(results['node_cpu_ms'])),
+    )
+    loaded = [item['at_80_percent_load'] for item in results['rounds']]
+    latency = [
+        (
+            f'{index + 1}',
+            item['rate_hz'],
+            *(item[f'latency_p{share}_ms'] for share in (50, 95, 99)),
+        )
+        for index, item in enumerate(loaded)
+    ]
+    dropped = Counter[str]()
+    for item in loaded:
+        dropped.update(item['dropped'])
+    lost = ', '.join(f'{key} {value}' for key, value in dropped.items() if value) or 'nothing'
+    tables = (
+        build_table(('CPU per pair', 'ms'), spent),
+        build_table(('threads of the node', 'ms'), results['cpu_ms_by_thread'].items()),
+        build_table(('80 % load, round', 'pairs per s', 'p50 ms', 'p95 ms', 'p99 ms'), latency),
+    )
+    text = (
+        f'Over the engine alone, less 1: {describe_spread(results["overhead"])}. At 80 % load p99 '
+        f'over p50: {describe_spread(results["tail"])}; dropped: {lost}.'
+    )
+    return '\n\n'.join((*tables, text))
+
+
+def tabulate_gpu(results: Results) -> str:
+    """Return one column per model, or why there is none."""
+    if 'models' not in results:
+        return f'Not run: {results["reason"]}.'
+    models, ceiling = results['models'], results['ceiling']
+    rows = [(name, *cells) for name, cells in _list_gpu_rows(list(models.values())).items()]
+    text = f'Roofline: {ceiling["tflops"]} TFLOP/s, {ceiling["gpu"]}, {ceiling["source"]}.'
+    return '\n\n'.join((build_table(('', *models), rows), text))
+
+
+def _list_gpu_rows(models: Sequence[Results]) -> dict[str, list[Cell]]:
+    """Return the cells of all models, by name of the row."""
+    first = models[0]
+    ratios = ('eager_over_replay', 'host_over_replay', 'gflop_per_pair', 'roofline_share')
+    return {
+        **{
+            f'{side}, {share} ms': [model['ms'][side][share] for model in models]
+            for side in first['ms']
+            for share in ('median', 'p99')
+        },
+        **{
+            f'{side}, sustained, pairs per s': [
+                model['sustained_pairs_per_s'][side] for model in models
+            ]
+            for side in first['sustained_pairs_per_s']
+        },
+        **{name.replace('_', ' '): [model[name] for model in models] for name in ratios},
+    }
 
 
 def tabulate_token_merging(results: Results) -> str:
     """Return what every share of kept tokens costs in time, and in metrics."""
     shares = list(results['metrics'])
     times = [
-        (name, *(by_share[share]['ratio'] for share in shares))
+        (name, *(describe_spread(by_share[share], RATIO) for share in shares))
         for name, by_share in results['times'].items()
     ]
     scores = [
@@ -153,6 +219,7 @@ BUILDERS: dict[str, Callable[[Results], str]] = {  # by the beginning of the fil
     'decoding': tabulate_decoding,
     'growth': tabulate_growth,
     'node_load': tabulate_node_load,
+    'gpu': tabulate_gpu,
     'token_merging': tabulate_token_merging,
 }
 

@@ -27,8 +27,15 @@ import torch
 
 from bench.conditions import mean_ap50, mean_iou
 from bench.held_out import HeldOut, MIXED, render_columns, StillPool, WORK
-from bench.page import build_table, write_section
-from bench.report import add_common_arguments, conditions, new_parser, number, write_results
+from bench.page import build_table, describe_spread, RATIO, write_section
+from bench.report import (
+    add_common_arguments,
+    conditions,
+    new_parser,
+    number,
+    read_load,
+    write_results,
+)
 from rgbt_models.build import create_model, load_model, RGBTModel
 from rgbt_models.card import INPUT_NAMES, load_card, ModelCard
 from rgbt_models.token_merging import set_keep_tokens
@@ -104,7 +111,9 @@ def time_shares(
     images = [torch.randn(1, 3, *input_hw, generator=generator) for _ in range(2)]
     found: dict[float, list[float]] = {keep: [] for keep in KEEP_TOKENS}
     with torch.inference_mode():
-        model(*images, torch.ones(1, 2))  # the first run allocates
+        for keep in found:
+            set_keep_tokens(model.encoder, keep)
+            model(*images, torch.ones(1, 2))  # the first run allocates
         for _ in range(rounds):
             for keep, times in found.items():
                 set_keep_tokens(model.encoder, keep)
@@ -148,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render, evaluate, time, print and write."""
-    args = build_parser().parse_args(arguments)
+    args, load_at_start = build_parser().parse_args(arguments), read_load()
     cv2.setNumThreads(args.threads)
     torch.set_num_threads(args.threads)
     plan, card = HeldOut(work=args.work), load_card(args.card)
@@ -171,7 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(tables)
     if args.write_page:
         write_section(PAGE, SECTION, tables)
-    facts = conditions(card=card, **plan.describe(), pairs=args.pairs, threads=args.threads)
+    facts = conditions(
+        card=card,
+        load_1min_at_start=load_at_start,
+        **plan.describe(),
+        pairs=args.pairs,
+        rounds=args.rounds,
+        threads=args.threads,
+    )
     results = {'conditions': facts, 'times': times, 'metrics': metrics}
     print(f'wrote {write_results("token_merging", results, args.out)}')
     return 0
@@ -180,14 +196,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_tables(
     metrics: Mapping[str, Mapping[str, Any]], times: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Return one Markdown table: quality and the ratios of time by share."""
+    """Return one Markdown table: quality and the ratios of time by share, with their range."""
     header = ['tokens kept', 'mean AP50', 'mIoU', *(f'time, {name}' for name in times)]
     rows = [
         [
             keep,
             mean_ap50(values),
             mean_iou(values),
-            *(by_share[keep]['ratio'] for by_share in times.values()),
+            *(describe_spread(by_share[keep], RATIO) for by_share in times.values()),
         ]
         for keep, values in metrics.items()
     ]

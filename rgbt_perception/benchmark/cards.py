@@ -15,8 +15,17 @@ import tempfile
 
 import numpy as np
 
-from rgbt_models.card import CARD_FILE, GRAPH_FILE, hash_file, load_card, ModelCard, WEIGHTS_FILE
-from rgbt_models.graph_variant import VariantRequest
+from rgbt_models.card import (
+    GRAPH_FILE,
+    hash_file,
+    load_card,
+    ModelCard,
+    save_card,
+    WEIGHTS_FILE,
+)
+from rgbt_models.graph_variant import GraphVariant, TARGETS, VariantRequest
+from rgbt_perception.benchmark.side import Side
+from rgbt_perception.errors import ExportError
 from rgbt_perception.types import FloatArray
 
 RANDOM_PREFIX = 'random:'
@@ -28,15 +37,21 @@ PATTERN_CARD = 'tiny'  # whose classes, normalisation and levels a random card t
 
 @contextmanager
 def opened_card(
-    name: str, input_hw: tuple[int, int] | None = None, *, int8_targets: Iterable[str] = ()
+    name: str,
+    input_hw: tuple[int, int] | None = None,
+    *,
+    sides: Iterable[Side] = (),
+    refused: dict[str, str] | None = None,
 ) -> Iterator[ModelCard]:
     """Give the card of a name; what is made for it lies in a folder that is removed.
 
     Args:
         name: Of a shipped card, a path, or 'random:ARCHITECTURE'.
         input_hw: Preferred network input of a card with random weights, None = 480x640.
-        int8_targets: Runtimes for which a quantised graph is made when the card has none. It is
-            calibrated with noise: as fast as one that users make, but not as accurate.
+        sides: Engines whose graphs in int8 or fp16 are made when the card has none. They are
+            calibrated with noise: as fast as those that users make, but not as accurate.
+        refused: Receives, by name of a side, why its graph could not be made; None = that is an
+            error.
 
     Raises:
         CardError: If there is no such card or architecture, or the size does not suit it.
@@ -49,28 +64,56 @@ def opened_card(
             card = write_random_card(architecture, input_hw or RANDOM_HW, random_folder)
         else:
             card = load_card(name)
-        missing = [item for item in int8_targets if card.find_graph(item, 'int8') is None]
-        if missing and not card.is_published:
-            copy = shutil.copytree(card.folder, Path(folder, f'{card.name}_int8'))
-            card = add_int8_graphs(load_card(copy), missing)
+        missing = [side for side in sides if _lacks_graph(card, side)]
+        if missing:
+            copy = shutil.copytree(card.folder, Path(folder, f'{card.name}_variants'))
+            card = add_graphs(load_card(copy), missing, refused)
         yield card
 
 
-def add_int8_graphs(card: ModelCard, targets: Iterable[str]) -> ModelCard:
-    """Write quantised graphs, calibrated with noise, into the folder of a card; return it anew.
+def add_graphs(
+    card: ModelCard, sides: Iterable[Side], refused: dict[str, str] | None = None
+) -> ModelCard:
+    """Write graphs, calibrated with noise, into the folder of a card; return it anew.
+
+    Args:
+        card: Of the model.
+        sides: What the graphs are for; each is none that opens ``model.onnx``.
+        refused: As of ``opened_card``.
 
     Raises:
-        ExportError: If a graph cannot be made.
+        ExportError: If a graph cannot be made, and ``refused`` is None.
     """
-    from rgbt_models.export_variant import export_variant
-
-    feeds = draw_feeds(card.input_hw)
-    for target in targets:
-        request = VariantRequest(precision='int8', target=target)
-        variant = export_variant(card, request, card.folder, calibrate=lambda: feeds)
-        card = card.with_variant(variant)
-    (card.folder / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
+    for side in sides:
+        try:
+            card = card.with_variant(_make_graph(card, side))
+        except ExportError as error:  # noqa: PERF203 a handful
+            if refused is None:
+                raise
+            refused[side.name] = str(error)
+    save_card(card)
     return card
+
+
+def _lacks_graph(card: ModelCard, side: Side) -> bool:
+    """Whether an engine needs a graph of its own, which could be made and is not there."""
+    has_own = side.backend in TARGETS and side.precision in ('fp16', 'int8')
+    return (
+        has_own and not card.is_published and card.find_graph(side.backend, side.precision) is None
+    )
+
+
+def _make_graph(card: ModelCard, side: Side) -> GraphVariant:
+    try:
+        from rgbt_models.export_variant import export_variant
+    except ImportError as error:
+        raise ExportError(
+            f"card '{card.name}' has no {side.precision} graph for {side.backend}, and what would "
+            f"make one cannot be imported ({error}); run: pip install 'rgbt_perception[train]'"
+        ) from error
+    request = VariantRequest(precision=side.precision, target=side.backend)
+    feeds = draw_feeds(card.input_hw)
+    return export_variant(card, request, card.folder, calibrate=lambda: feeds)
 
 
 def draw_feeds(input_hw: tuple[int, int]) -> list[dict[str, FloatArray]]:
@@ -97,13 +140,19 @@ def write_random_card(architecture: str, input_hw: tuple[int, int], folder: Path
 
     Raises:
         CardError: If the architecture is unknown, or the size does not suit it.
-        ExportError: If the graph does not reproduce torch.
+        ExportError: If torch is not installed, or the graph does not reproduce it.
     """
-    import torch
+    try:
+        import torch
 
-    from rgbt_models.build import create_model
-    from rgbt_models.export import export_graph
-    from rgbt_models.weights import save_weights
+        from rgbt_models.build import create_model
+        from rgbt_models.export import export_graph
+        from rgbt_models.weights import save_weights
+    except ImportError as error:
+        raise ExportError(
+            f"'{RANDOM_PREFIX}{architecture}' cannot be made ({error}), expected torch and what "
+            f"exports its graphs; run: pip install 'rgbt_perception[train]', or name a card"
+        ) from error
 
     pattern = load_card(PATTERN_CARD)
     torch.manual_seed(SEED)
@@ -129,5 +178,5 @@ def write_random_card(architecture: str, input_hw: tuple[int, int], folder: Path
         variants=(),
         folder=folder,
     )
-    (folder / CARD_FILE).write_text(card.to_json(), encoding='utf-8')
+    save_card(card)
     return card

@@ -4,15 +4,19 @@
 All processes are started once and take turns in every round; torch in fp32, which the others are
 compared with, has the first and the last turn, so that drift of the machine shows. How long an
 engine takes to come up is measured before, with processes that end after their first result.
+
+Ratios are of processor time, on CUDA of wall time: what a processor does while it waits for a GPU
+says nothing. Promises are made for CPUs, and relative to torch: without it none is judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 import math
 from statistics import mean, median
+from types import MappingProxyType
 
 from rgbt_perception.benchmark.report import Bound
 from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
@@ -37,9 +41,10 @@ MAX_CPU_RATIOS = {
     'onnx int8': 0.40,
 }
 # Largest peak memory over that of torch in fp32.
-MAX_MEMORY_RATIOS = {'openvino int8': 0.6}
+MAX_MEMORY_RATIOS = dict.fromkeys(MAX_CPU_RATIOS, 0.6)
 # Longest time from the start of the process to its first result, s.
 MAX_LOADS_S = dict.fromkeys(MAX_CPU_RATIOS, 2.0)
+CPU = 'cpu'
 MIB = 1 << 20
 DIGITS = 3
 
@@ -66,12 +71,19 @@ class Comparison:
     """What was measured of one card.
 
     Attributes:
-        measured: By side, the baseline first.
+        device: 'cpu' or 'cuda:N'.
+        measured: By side, the baseline first where it could be measured.
         refused: Sentence by name of a side that could not be measured.
     """
 
+    device: str
     measured: dict[Side, Measured]
     refused: dict[str, str]
+
+    @property
+    def clock(self) -> str:
+        """Time that is compared: 'cpu' or 'wall'."""
+        return 'cpu' if self.device == CPU else 'wall'
 
 
 def compare_engines(
@@ -80,6 +92,7 @@ def compare_engines(
     *,
     num_rounds: int,
     num_runs: int,
+    refused: Mapping[str, str] = MappingProxyType({}),
     note: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Measure the sides in turns; a side that cannot be opened is left out and says why.
@@ -89,29 +102,42 @@ def compare_engines(
         sides: Engines; the baseline is measured in any case.
         num_rounds: Rounds, also the number of processes that are started to time the opening.
         num_runs: Runs of the network per turn.
+        refused: Sides that are known not to open, see ``Comparison``.
         note: Told what happens, for a progress display.
 
     Raises:
-        ProcessError: If the baseline cannot be opened, or an engine fails while it is measured.
+        ProcessError: If none of the sides can be opened, or one fails while it is measured.
     """
-    comparison = Comparison(measured={}, refused={})
+    comparison = Comparison(device=task.device, measured={}, refused=dict(refused))
     in_order = (BASELINE, *(side for side in sides if side != BASELINE))
     for _ in range(num_rounds - 1):
         for process in _open_each(in_order, task, comparison, note):
             process.close()
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(process)
+        processes = {
+            process.side: stack.enter_context(process)
             for process in _open_each(in_order, task, comparison, note)
-        ]
+        }
+        _check_any(sides, comparison)
         for index in range(num_rounds):
-            for process in processes:
-                note(f'round {index + 1} of {num_rounds}: {process.side.name}')
-                comparison.measured[process.side].turns.append(process.run(num_runs))
-            comparison.measured[BASELINE].reference_turns.append(processes[0].run(num_runs))
-        for process in processes:
-            comparison.measured[process.side].peak_memory_bytes = process.peak_memory_bytes()
+            for side, process in processes.items():
+                note(f'round {index + 1} of {num_rounds}: {side.name}')
+                comparison.measured[side].turns.append(process.run(num_runs))
+            if BASELINE in processes:
+                turn = processes[BASELINE].run(num_runs)
+                comparison.measured[BASELINE].reference_turns.append(turn)
+        for side, process in processes.items():
+            comparison.measured[side].peak_memory_bytes = process.peak_memory_bytes()
     return comparison
+
+
+def _check_any(sides: Sequence[Side], comparison: Comparison) -> None:
+    if not any(side in comparison.measured for side in sides):
+        reasons = '; '.join(f'{name}: {text}' for name, text in comparison.refused.items())
+        raise ProcessError(
+            f'no engine that was asked for can be measured ({reasons}), expected one or more; '
+            f'install what is missing, or name others'
+        )
 
 
 def _open_each(
@@ -125,8 +151,6 @@ def _open_each(
         try:
             process = SideProcess(side, task)
         except ProcessError as error:
-            if side == BASELINE:
-                raise
             comparison.refused[side.name] = str(error)
             comparison.measured.pop(side, None)
             continue
@@ -135,27 +159,23 @@ def _open_each(
 
 
 def describe_comparison(comparison: Comparison) -> dict[str, object]:
-    """Return the figures of every side as JSON values."""
-    baseline = comparison.measured[BASELINE]
-    return {
+    """Return the figures of every side as JSON values; ratios only where torch was measured."""
+    baseline = comparison.measured.get(BASELINE)
+    described: dict[str, object] = {
+        'clock': comparison.clock,
         'engines': {
-            side.name: _describe_side(measured, baseline)
+            side.name: _describe_side(measured)
+            | ({} if baseline is None else _describe_ratios(measured, baseline))
             for side, measured in comparison.measured.items()
         },
         'not_measured': comparison.refused,
-        'drift': {
-            'what': 'last over first turn of torch fp32 in a round, processor time',
-            **_spread(
-                [
-                    median(last.cpu_ms) / median(first.cpu_ms)
-                    for first, last in zip(baseline.turns, baseline.reference_turns, strict=True)
-                ]
-            ),
-        },
     }
+    if baseline is not None:
+        described['drift'] = _describe_drift(baseline, comparison.clock)
+    return described
 
 
-def _describe_side(measured: Measured, baseline: Measured) -> dict[str, object]:
+def _describe_side(measured: Measured) -> dict[str, object]:
     wall_ms = [value for turn in measured.turns for value in turn.wall_ms]
     first, loads_s = measured.openings[0], [item.load_s for item in measured.openings]
     return {
@@ -163,15 +183,29 @@ def _describe_side(measured: Measured, baseline: Measured) -> dict[str, object]:
         'precision': first.precision,
         'cpu_ms': _spread([median(turn.cpu_ms) for turn in measured.turns]),
         'wall_ms': _spread([median(turn.wall_ms) for turn in measured.turns]),
-        'cpu_ratio': _spread(_ratios(measured, baseline, 'cpu_ms')),
-        'wall_ratio': _spread(_ratios(measured, baseline, 'wall_ms')),
         'peak_memory_mib': round(measured.peak_memory_bytes / MIB, 1),
-        'memory_ratio': _round(measured.peak_memory_bytes / baseline.peak_memory_bytes),
         'load_s': _spread(loads_s),
         'first_load_s': _round(first.load_s),
         'open_s': _spread([item.open_s for item in measured.openings]),
         'num_runs': len(wall_ms),
         **performance_metrics(*back_to_back(wall_ms)),
+    }
+
+
+def _describe_ratios(measured: Measured, baseline: Measured) -> dict[str, object]:
+    return {
+        'cpu_ratio': _spread(_ratios(measured, baseline, 'cpu_ms')),
+        'wall_ratio': _spread(_ratios(measured, baseline, 'wall_ms')),
+        'memory_ratio': _round(measured.peak_memory_bytes / baseline.peak_memory_bytes),
+    }
+
+
+def _describe_drift(baseline: Measured, clock: str) -> dict[str, object]:
+    turns = zip(baseline.turns, baseline.reference_turns, strict=True)
+    name = f'{clock}_ms'
+    return {
+        'what': f'last over first turn of torch fp32 in a round, {clock} time',
+        **_spread([median(getattr(b, name)) / median(getattr(a, name)) for a, b in turns]),
     }
 
 
@@ -190,6 +224,8 @@ def list_bounds(
 ) -> list[Bound]:
     """Return the promises for the sides that were asked for; one not measured breaks them.
 
+    They are of CPUs, and relative to torch: on CUDA or without torch there are none.
+
     Args:
         card_name: Name of the card, for the text.
         described: What ``describe_comparison`` gave.
@@ -197,6 +233,8 @@ def list_bounds(
     """
     engines = described['engines']
     assert isinstance(engines, dict)
+    if described['clock'] != 'cpu' or BASELINE.name not in engines:
+        return []
     bounds: list[Bound] = []
     for name in (side.name for side in sides):
         engine = engines.get(name)

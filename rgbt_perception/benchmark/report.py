@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 import json
 import math
 import os
 from pathlib import Path
 import platform
+import re
 
 import numpy as np
 from rich.console import Console
@@ -82,6 +84,9 @@ class Bound:
 def conditions(*, card: ModelCard | None = None, **facts: object) -> dict[str, object]:
     """Return what figures depend on: processor, cores, load, versions, and given facts.
 
+    The load is that of this moment: call it when all is measured, and give what ``read_load`` said
+    before as ``load_1min_at_start``.
+
     Args:
         card: Model card in use, None = no model.
         **facts: Further conditions of this measurement, e.g. ``rounds=5``; JSON values.
@@ -90,7 +95,7 @@ def conditions(*, card: ModelCard | None = None, **facts: object) -> dict[str, o
         'processor': find_cpu_name(),
         'processor_features': list(find_cpu_features()),
         'cores': len(os.sched_getaffinity(0)),
-        'load_1min': round(os.getloadavg()[0], 2),
+        'load_1min': read_load(),
         'system': f'{platform.system()} {platform.release()}',
         'python': platform.python_version(),
         'versions': versions(),
@@ -100,9 +105,29 @@ def conditions(*, card: ModelCard | None = None, **facts: object) -> dict[str, o
     return {**described, **facts}
 
 
+def read_load() -> float:
+    """Return how many threads ran or wanted to, mean of the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Return the installed version of each distribution."""
-    return {name: _version_of(name) for name in names}
+    """Return the installed version of each distribution, that of torch with its build."""
+    return {name: find_torch_build() if name == 'torch' else _version_of(name) for name in names}
+
+
+def find_torch_build() -> str:
+    """Return the version of torch as torch says it, e.g. '2.9.1+cpu', without importing torch.
+
+    The version of the distribution does not tell a build for CPUs from one for CUDA, and these
+    differ in memory and time.
+    """
+    spec = find_spec('torch')
+    if spec is None or spec.origin is None:
+        return NOT_INSTALLED
+    path = Path(spec.origin).with_name('version.py')
+    text = path.read_text(encoding='utf-8') if path.is_file() else ''
+    found = re.search(r"__version__ = '(.+)'", text)
+    return found[1] if found else _version_of('torch')
 
 
 def describe(samples: Sequence[float], digits: int = 3) -> dict[str, float]:

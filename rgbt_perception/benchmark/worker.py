@@ -16,6 +16,7 @@ import sys
 from time import perf_counter, process_time
 from typing import Any
 
+import cv2
 import numpy as np
 
 from rgbt_models.card import load_card
@@ -23,6 +24,7 @@ from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.errors import ConfigError, RGBTError
 from rgbt_perception.geometry import letterbox_transform
+from rgbt_perception.memory import keep_freed_memory
 from rgbt_perception.types import Batch
 
 SEED = 0
@@ -100,6 +102,8 @@ def serve(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> No
 
 def main() -> int:
     """Serve the order of the command line; return 1 when the engine fails, which is answered."""
+    keep_freed_memory()  # as the node's program does, which is compared with this one
+    cv2.setNumThreads(1)
     # Runtimes print; only answers may go to the pipe.
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), 'w', encoding='utf-8')
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

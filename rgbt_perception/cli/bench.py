@@ -4,15 +4,17 @@
 CARD is a shipped card, a folder, or random:ARCHITECTURE for random weights. Without one: the tiny
 card at its own size, and random:small at 480x640. Every engine has a process of its own; all take
 turns in every round, torch in fp32 first and last. What is quoted is processor time over that of
-torch. Quantised graphs are those of the card; those it lacks are made for the measurement (this
-takes minutes, and needs what rgbt export needs) and say nothing about accuracy. What a machine
-cannot run is left out and named. Exit status 1 when a promise is broken or was not measured.
+torch, on CUDA wall time. Quantised graphs are those of the card; those it lacks are made for the
+measurement (this takes minutes, and needs what rgbt export needs) and say nothing about accuracy.
+What a machine cannot run is left out and named; without torch there are no ratios. Exit status 1
+when a promise is broken or was not measured; promises are made for CPUs, and relative to torch.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 import tempfile
 from typing import Any, TYPE_CHECKING
@@ -58,8 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write; return the exit status, 1 when a promise is broken."""
-    statuses = [_run_card(args, name) for name in args.cards or DEFAULT_CARDS]
+    statuses = [_run_card(args, name) for name in args.cards or _default_cards()]
     return max(statuses)
+
+
+def _default_cards() -> tuple[str, ...]:
+    """Return the cards that can be opened here: random weights are made with torch."""
+    if find_spec('torch') is not None:
+        return DEFAULT_CARDS
+    *_, left_out = DEFAULT_CARDS
+    print(
+        f'{left_out}: not measured: torch is not installed; '
+        f"run: pip install 'rgbt_perception[train]'"
+    )
+    return DEFAULT_CARDS[:1]
 
 
 def _run_card(args: argparse.Namespace, name: str) -> int:
@@ -75,13 +89,15 @@ def _run_card(args: argparse.Namespace, name: str) -> int:
         conditions,
         describe_bounds,
         print_bounds,
+        read_load,
         write_results,
     )
     from rgbt_perception.benchmark.side import Task
 
-    sides = choose_sides(args.backends, args.precisions)
+    sides, load_at_start = choose_sides(args.backends, args.precisions), read_load()
+    refused: dict[str, str] = {}
     with (
-        opened_card(name, args.input, int8_targets=_int8_targets(sides)) as card,
+        opened_card(name, args.input, sides=sides, refused=refused) as card,
         tempfile.TemporaryDirectory(prefix='rgbt-bench-') as cache_dir,
         Console(stderr=True).status(card.name) as status,
     ):
@@ -97,14 +113,17 @@ def _run_card(args: argparse.Namespace, name: str) -> int:
             sides,
             num_rounds=args.rounds,
             num_runs=args.runs,
+            refused=refused,
             note=lambda text: status.update(f'{card.name}: {text}'),
         )
     described = describe_comparison(comparison)
-    show(described, f'{card.name} at {input_hw[0]}x{input_hw[1]}')
+    size = f'{input_hw[0]}x{input_hw[1]}'
+    show(described, f'{card.name} at {size}')
     bounds = list_bounds(card.name, described, sides)
     facts = conditions(
         card=card,
-        input=f'{input_hw[0]}x{input_hw[1]}',
+        load_1min_at_start=load_at_start,
+        input=size,
         weights='random' if name.startswith(RANDOM_PREFIX) else 'trained',
         threads=args.threads,
         device=args.device,
@@ -112,7 +131,7 @@ def _run_card(args: argparse.Namespace, name: str) -> int:
         runs_per_round=args.runs,
     )
     results = {'conditions': facts, **described, **describe_bounds(bounds)}
-    return print_bounds(bounds, write_results(f'engines_{card.name}', results, args.out))
+    return print_bounds(bounds, write_results(f'engines_{card.name}_{size}', results, args.out))
 
 
 def choose_sides(
@@ -121,24 +140,43 @@ def choose_sides(
     """Return the engines that are asked for: those of the table, or every combination named.
 
     Args:
-        backends: Only these; None = those of the table.
+        backends: Only these, one that is not in the table in all its precisions; None = those of
+            the table.
         precisions: Only these; None = those of the table.
+
+    Raises:
+        ConfigError: If that leaves none.
     """
     from rgbt_perception.benchmark.engines import SIDES
     from rgbt_perception.benchmark.side import Side
+    from rgbt_perception.engine.precision import PRECISIONS
+    from rgbt_perception.errors import ConfigError
 
-    if backends and precisions:
-        return tuple(Side(backend=b, precision=p) for b in backends for p in precisions)
-    return tuple(
-        side
-        for side in SIDES
-        if side.backend in (backends or (side.backend,))
-        and side.precision in (precisions or (side.precision,))
+    table: dict[str, list[str]] = {}
+    for side in SIDES:
+        table.setdefault(side.backend, []).append(side.precision)
+    chosen = tuple(
+        Side(backend=backend, precision=precision)
+        for backend in backends or table
+        for precision in _choose_precisions(
+            precisions, table.get(backend, PRECISIONS[backend]), is_backend_named=bool(backends)
+        )
     )
+    if not chosen:
+        raise ConfigError(
+            f'no engine of the table computes in {" or ".join(precisions or ())}, expected one or '
+            f'more; name what is to compute in it with --backends'
+        )
+    return chosen
 
 
-def _int8_targets(sides: Sequence[Side]) -> list[str]:
-    return [side.backend for side in sides if side.precision == 'int8' and side.backend != 'torch']
+def _choose_precisions(
+    asked: Sequence[str] | None, usual: Sequence[str], *, is_backend_named: bool
+) -> Sequence[str]:
+    """Return the precisions of a backend; what nobody named is left out where it is unusual."""
+    if asked is None:
+        return usual
+    return asked if is_backend_named else [item for item in asked if item in usual]
 
 
 def show(described: Mapping[str, Any], title: str) -> None:
@@ -146,16 +184,17 @@ def show(described: Mapping[str, Any], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    clock = described['clock']
     table = Table(title=f'{title}: median of the rounds')
-    for column in ('engine', 'CPU ms', '/ torch', 'range', 'p50', 'p99', 'MiB', 'start'):
+    for column in ('engine', f'{clock} ms', '/ torch', 'range', 'p50', 'p99', 'MiB', 'start'):
         table.add_column(column, justify='left' if column == 'engine' else 'right', no_wrap=True)
     for name, engine in described['engines'].items():
-        ratio = engine['cpu_ratio']
+        ratio = engine.get(f'{clock}_ratio')
         table.add_row(
             name,
-            f'{engine["cpu_ms"]["median"]:.1f}',
-            f'{ratio["median"]:.3f}',
-            f'{ratio["min"]:.2f} to {ratio["max"]:.2f}',
+            f'{engine[f"{clock}_ms"]["median"]:.1f}',
+            '' if ratio is None else f'{ratio["median"]:.3f}',
+            '' if ratio is None else f'{ratio["min"]:.2f} to {ratio["max"]:.2f}',
             f'{engine["latency_p50_ms"]:.0f}',
             f'{engine["latency_p99_ms"]:.0f}',
             f'{engine["peak_memory_mib"]:.0f}',
@@ -165,3 +204,5 @@ def show(described: Mapping[str, Any], title: str) -> None:
     console.print(table)
     for name, reason in described['not_measured'].items():
         console.print(f'{name}: not measured: {reason}', markup=False, soft_wrap=True)
+    if 'drift' not in described:
+        console.print('no ratios, no promises: torch fp32 was not measured', soft_wrap=True)

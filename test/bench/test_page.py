@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.page import build_table, DEFAULT_MODEL_PAGE, write_section
+from bench.page import build_table, DEFAULT_MODEL_PAGE, describe_spread, write_section
 from rgbt_perception.errors import ConfigError
 
 
@@ -11,6 +11,12 @@ def test_numbers_have_three_digits_and_what_is_missing_is_empty():
     assert build_table(['', 'a', 'b'], [['x', 0.12345, None], ['y', 1.0, 'n/a']]) == (
         '|  | a | b |\n| --- | ---: | ---: |\n| x | 0.123 |  |\n| y | 1.000 | n/a |'
     )
+
+
+def test_a_median_stands_with_its_range():
+    values = {'median': 0.5, 'min': 0.25, 'max': 0.75, 'ratio': 1.0}
+    assert describe_spread(values) == '0.500 (0.250 to 0.750)'
+    assert describe_spread(values, ('ratio', 'min', 'max')) == '1.000 (0.250 to 0.750)'
 
 
 def test_a_section_is_replaced_and_the_rest_of_the_page_stays(tmp_path):

@@ -4,8 +4,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from bench.__main__ import main as bench_main
 from bench.report import (
@@ -20,6 +23,7 @@ from bench.report import (
     write_results,
 )
 from rgbt_models.card import load_card
+from rgbt_perception.benchmark import report
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,21 @@ def test_conditions_name_the_versions_and_the_card():
     assert found['versions']['numpy'][0].isdigit()
     assert versions(['no-such-package']) == {'no-such-package': NOT_INSTALLED}
     json.dumps(found)
+
+
+def test_the_build_of_torch_is_recorded_without_importing_it():
+    code = (
+        'import sys; from rgbt_perception.benchmark.report import versions; '
+        'print(versions()["torch"], "torch" in sys.modules)'
+    )
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [torch.__version__, 'False']
+
+
+def test_torch_that_is_not_installed_is_named_so(monkeypatch):
+    monkeypatch.setattr(report, 'find_spec', lambda _name: None)
+    assert versions(['torch']) == {'torch': NOT_INSTALLED}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -11,10 +13,11 @@ from made_models import small_model
 import numpy as np
 import pytest
 
-from rgbt_models import export
+from rgbt_models import export, export_variant
 from rgbt_models.build import ARCHITECTURES
-from rgbt_models.card import CARDS_DIR, verify_file
-from rgbt_perception.benchmark.cards import draw_feeds, opened_card
+from rgbt_models.card import CARDS_DIR, load_card, save_card, verify_file
+from rgbt_models.graph_variant import GraphVariant
+from rgbt_perception.benchmark.cards import draw_feeds, NUM_FEEDS, opened_card
 from rgbt_perception.benchmark.engines import (
     BASELINE,
     compare_engines,
@@ -22,12 +25,13 @@ from rgbt_perception.benchmark.engines import (
     describe_comparison,
     list_bounds,
     MAX_CPU_RATIOS,
+    MAX_MEMORY_RATIOS,
     Measured,
     SIDES,
 )
 from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
 from rgbt_perception.benchmark.side import Opening, Side, SideProcess, Task, Turn
-from rgbt_perception.errors import ProcessError
+from rgbt_perception.errors import ExportError, ProcessError
 
 ONNX = Side(backend='onnx', precision='fp32')
 OTHER = Side(backend='openvino', precision='fp32')
@@ -48,8 +52,9 @@ def turn(*cpu_ms: float) -> Turn:
     return Turn(wall_ms=[2 * value for value in cpu_ms], cpu_ms=list(cpu_ms))
 
 
-def made_comparison() -> Comparison:
+def made_comparison(device: str = 'cpu') -> Comparison:
     return Comparison(
+        device=device,
         measured={
             BASELINE: Measured(
                 openings=[opening(3.0), opening(2.0)],
@@ -87,6 +92,27 @@ def test_a_promise_that_was_not_measured_is_broken():
     assert not any('torch fp32:' in name for name in by_name)  # nothing is promised of it
 
 
+def test_on_cuda_wall_time_is_compared_and_nothing_is_promised():
+    comparison = made_comparison('cuda:0')
+    comparison.measured[OTHER].turns[0].wall_ms[:] = [100.0]  # of 200 to 600 ms of torch
+    described = describe_comparison(comparison)
+    assert described['clock'] == 'wall'
+    assert described['engines'][OTHER.name]['wall_ratio']['min'] == 0.25
+    assert described['drift']['what'].endswith('wall time')
+    assert list_bounds('made', described, [BASELINE, ONNX, OTHER]) == []
+
+
+def test_without_torch_there_are_figures_but_no_ratios_and_no_promises():
+    comparison = made_comparison()
+    del comparison.measured[BASELINE]
+    described = describe_comparison(comparison)
+    engine = described['engines'][OTHER.name]
+    assert engine['cpu_ms']['median'] == 77.5
+    assert not [name for name in engine if name.endswith('_ratio')]
+    assert 'drift' not in described
+    assert list_bounds('made', described, [BASELINE, OTHER]) == []
+
+
 def test_the_slower_of_the_cold_and_the_usual_start_counts():
     described = describe_comparison(made_comparison())
     (bound,) = (item for item in list_bounds('made', described, [OTHER]) if 'start' in item.name)
@@ -103,6 +129,7 @@ def test_promises_are_those_that_were_given():
         'onnx int8': 0.40,
     }
     assert {side.name for side in SIDES} == {'torch fp32', *MAX_CPU_RATIOS}
+    assert dict.fromkeys(MAX_CPU_RATIOS, 0.6) == MAX_MEMORY_RATIOS
 
 
 def test_engines_take_turns_and_what_cannot_be_opened_says_why(tmp_path):
@@ -122,6 +149,20 @@ def test_engines_take_turns_and_what_cannot_be_opened_says_why(tmp_path):
         assert first.load_s > first.open_s > 0.0
         assert (first.backend, first.precision) == (side.backend, side.precision)
     assert notes.index('round 2 of 2: onnx fp32') > notes.index('round 1 of 2: onnx fp32')
+
+
+def test_an_engine_is_measured_where_torch_cannot_be_opened(tmp_path):
+    refused = {BASELINE.name: 'torch is not installed'}
+    found = compare_engines(task(tmp_path), [ONNX], num_rounds=1, num_runs=1, refused=refused)
+    assert list(found.measured) == [ONNX]
+    assert found.refused == refused
+
+
+def test_when_nothing_that_was_asked_for_opens_the_reasons_are_said(tmp_path):
+    sides = [Side(backend='onnx', precision='fp16')]
+    refused = {'onnx fp16': 'no graph', BASELINE.name: 'no torch'}
+    with pytest.raises(ProcessError, match=r'no engine .* \(onnx fp16: no graph; torch fp32: no'):
+        compare_engines(task(tmp_path), sides, num_rounds=1, num_runs=1, refused=refused)
 
 
 def test_an_engine_that_fails_after_opening_is_an_error_with_its_message(tmp_path):
@@ -155,6 +196,25 @@ def test_a_worker_ends_when_its_input_ends(tmp_path):
     assert len(ran['wall_ms']) == len(ran['cpu_ms']) == 1
 
 
+WORKER_CODE = """
+import sys
+import cv2
+from rgbt_perception.benchmark import worker
+
+settings = []
+worker.keep_freed_memory = lambda: settings.append('memory')
+worker.serve = lambda _order, answer: answer({'settings': [*settings, cv2.getNumThreads()]})
+sys.argv = ['worker', '{}']
+sys.exit(worker.main())
+"""
+
+
+def test_a_worker_runs_with_the_settings_of_the_node():
+    command = [sys.executable, '-c', WORKER_CODE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {'settings': ['memory', 1]}
+
+
 def test_a_random_card_is_a_whole_card_of_the_size_asked_for(monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, 'made', lambda **_: small_model())
     # Tracing has tests of its own, and takes long.
@@ -169,8 +229,70 @@ def test_a_random_card_is_a_whole_card_of_the_size_asked_for(monkeypatch):
 
 
 def test_a_card_of_the_user_is_taken_as_it_is():
-    with opened_card('tiny', int8_targets=[]) as card:
+    sides = [side for side in SIDES if side.precision != 'int8']  # of model.onnx and the weights
+    with opened_card('tiny', sides=sides) as card:
         assert card.folder == CARDS_DIR / 'tiny'
+
+
+def fail_for_openvino(card, request, folder, *, calibrate) -> GraphVariant:
+    if request.target == 'openvino':
+        raise ExportError('it needs NNCF')
+    (folder / 'made.onnx').write_bytes(b'graph')
+    assert len(calibrate()) == NUM_FEEDS
+    return GraphVariant(
+        file='made.onnx',
+        sha256='0',
+        precision=request.precision,
+        target=request.target,
+        opset=18,
+        is_stacked=False,
+    )
+
+
+@pytest.fixture
+def bare_card(tmp_path) -> str:
+    """Folder of a card without variants."""
+    folder = tmp_path / 'bare'
+    shutil.copytree(CARDS_DIR / 'tiny', folder)
+    save_card(dataclasses.replace(load_card(folder), variants=()))
+    return str(folder)
+
+
+INT8_SIDES = [Side(backend=name, precision='int8') for name in ('torch', 'openvino', 'onnx')]
+
+
+def test_a_graph_that_cannot_be_made_leaves_out_its_engine_only(bare_card, monkeypatch):
+    monkeypatch.setattr(export_variant, 'export_variant', fail_for_openvino)
+    refused: dict[str, str] = {}
+    with opened_card(bare_card, sides=INT8_SIDES, refused=refused) as card:
+        assert card.find_graph('onnx', 'int8') is not None
+        assert load_card(card.folder).variants == card.variants
+    assert refused == {'openvino int8': 'it needs NNCF'}
+    assert not load_card(bare_card).variants
+
+
+def test_a_graph_that_cannot_be_made_is_an_error_where_nobody_takes_it(bare_card, monkeypatch):
+    monkeypatch.setattr(export_variant, 'export_variant', fail_for_openvino)
+    with (
+        pytest.raises(ExportError, match='it needs NNCF'),
+        opened_card(bare_card, sides=INT8_SIDES),
+    ):
+        pass
+
+
+def test_without_torch_no_graph_and_no_random_card_can_be_made(bare_card, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rgbt_models.export_variant', None)
+    refused: dict[str, str] = {}
+    with opened_card(bare_card, sides=INT8_SIDES, refused=refused):
+        pass
+    assert list(refused) == ['openvino int8', 'onnx int8']
+    assert "run: pip install 'rgbt_perception[train]'" in refused['onnx int8']
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    with (
+        pytest.raises(ExportError, match=r"'random:small' cannot be made .*; run: pip install"),
+        opened_card('random:small'),
+    ):
+        pass
 
 
 def test_feeds_have_the_inputs_of_the_network():
