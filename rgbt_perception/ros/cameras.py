@@ -42,11 +42,13 @@ class Consumers:
     Attributes:
         frame: Takes each usable frame and its arrival, monotonic nanoseconds.
         camera: Takes the model of a camera, once and after each change.
+        urgent: Called when something was found that must not wait for the next report.
         has_use_for_cameras: True when camera models matter: only then an unusable one is said.
     """
 
     frame: Callable[[Frame, int], None]
     camera: Callable[[Modality, CameraModel], None]
+    urgent: Callable[[], None]
     has_use_for_cameras: bool
 
 
@@ -160,6 +162,7 @@ class Cameras:
 
     def _note_incompatible(self, modality: Modality, policy: str) -> None:
         self._diagnostics.note_incompatible_qos(modality, policy)
+        self._consumers.urgent()
         topic = self._node.resolve_topic_name(image_topic(self._config, modality))
         self._warn(
             f'a publisher of {topic} offers less {policy} than asked for, so nothing comes from '

@@ -28,7 +28,7 @@ class EngineWatch:
     """Follows the engine of one activation; called on the worker's thread."""
 
     def __init__(self, engine: Engine, logger: RcutilsLogger) -> None:
-        """Begin; an engine that was given up, or replaced by another backend, is opened anew.
+        """Begin; an engine that was given up, or fell back while it ran, is opened anew.
 
         Args:
             engine: What runs.

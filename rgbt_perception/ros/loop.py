@@ -3,7 +3,8 @@
 
 Three parties: subscription callbacks decode and hand frames to the pairer, the worker thread runs
 the pipeline and publishes, timers ask the pairer for frames whose wait is over and report.
-Receiving never waits for inference, and no foreign code runs under a lock.
+Receiving never waits for inference: of the locks that callbacks take, none is held while a pair is
+in work.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rgbt_perception.ros.pose_lookup import PoseLookup
 from rgbt_perception.ros.reporter import Reporter
 from rgbt_perception.ros.snapshot import SnapshotSource, write_snapshot
 from rgbt_perception.ros.worker import prefers_fused, Worker
-from rgbt_perception.types import Modality
+from rgbt_perception.types import Modality, NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from rgbt_perception.types import Frame, Pair
 
 POLL_PERIOD_S = 0.01
-LOOK_PERIOD_S = 0.1  # longest time a new subscriber waits for its first output
+LOOK_PERIOD_NS = NS_PER_S // 10  # frames that come faster are not each worth looking
 POSE_PERIOD_S = 0.5
 LOG_PERIOD_S = 5.0
 
@@ -88,7 +89,8 @@ class PerceptionLoop:
         self._poses: PoseLookup | None = None
         self._timers: list[Timer] = []
         self._poll_timer: Timer | None = None  # runs only while frames wait
-        self._wake: GuardCondition | None = None  # what the worker found does not wait either
+        self._wake: GuardCondition | None = None  # for what must not wait for a timer
+        self._looked_ns = 0  # for subscribers
         self._report_timer: Timer | None = None
         # Changes of the pipeline; the worker makes them before its next pair.
         self._changes: deque[Callable[[], None]] = deque()
@@ -126,13 +128,13 @@ class PerceptionLoop:
         consumers = Consumers(
             frame=self._take_frame,
             camera=self._take_camera,
+            urgent=self._wake.trigger,
             has_use_for_cameras=registration.needs_cameras,
         )
         self._cameras = Cameras(self._node, config.input, self._reporter.diagnostics, consumers)
         self._clock_watch = ClockWatch(self._node, self._note_clock_jump)
         self._poll_timer = self._add_timer(POLL_PERIOD_S, self._poll)
-        self._look()
-        self._add_timer(LOOK_PERIOD_S, self._look)
+        self._looked_ns = 0
         self._report_timer = self._add_timer(config.diagnostics.period_s, self._report)
         if registration.needs_pose:
             self._poses = PoseLookup(self._node)
@@ -152,15 +154,16 @@ class PerceptionLoop:
         self._timers, self._poll_timer, self._report_timer = [], None, None
         self._cameras, self._clock_watch, self._poses = None, None, None
         worker, self._worker = self._worker, None
-        if worker is not None and not worker.stop(self.drain_timeout_s):
+        has_ended = worker is None or worker.stop(self.drain_timeout_s)
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            self._node.destroy_guard_condition(wake)
+        if not has_ended:
             self._epoch += 1  # should it come back later, its result is not wanted any more
             raise EngineError(
                 f'the engine is still busy after {self.drain_timeout_s:.0f} s, expected it to '
                 f'finish its pair; restart the node'
             )
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            self._node.destroy_guard_condition(wake)
 
     def close(self) -> None:
         """Release publishers and the pipeline, also when the worker does not end.
@@ -231,6 +234,9 @@ class PerceptionLoop:
             self._turn.release()
 
     def _take_frame(self, frame: Frame, now_ns: int) -> None:
+        if now_ns - self._looked_ns >= LOOK_PERIOD_NS:
+            self._looked_ns = now_ns
+            self._outputs.look_for_subscribers()
         self._newest[frame.modality] = frame.frame_id
         self._hand_over(self._pairer.push(frame, now_ns))
         self._poll_while_frames_wait()
@@ -262,10 +268,6 @@ class PerceptionLoop:
         for _ in self._pairer.empty():
             self._reporter.diagnostics.note_superseded()
         self._changes.append(self._pipeline.reset)
-
-    def _look(self) -> None:
-        self._outputs.look_for_subscribers()
-        self._poll()
 
     def _poll_while_frames_wait(self) -> None:
         # Each time the executor wakes up costs a millisecond, whatever it then does: polling all
@@ -299,8 +301,9 @@ class PerceptionLoop:
     def _work(self, job: _Job) -> None:
         """Handle one pair on the worker thread; what is urgent is reported at once."""
         self._process(job)
-        if self._wake is not None and self._reporter.diagnostics.is_urgent:
-            self._wake.trigger()
+        wake = self._wake
+        if wake is not None and (self._given_up or self._reporter.diagnostics.is_urgent):
+            wake.trigger()
 
     def _process(self, job: _Job) -> None:
         """Run and publish one pair; the node outlives whatever happens."""

@@ -66,11 +66,11 @@ def _state_finding(state: EngineState, backend: str) -> Finding:
         remedy = 'correct the cause, then deactivate and activate the node'
         return Finding(ERROR, f'no engine is left: {state.last_problem}; {remedy}')
     if state.fallback_from:
-        remedy = 'correct the cause, then clean up and configure the node to return to it'
+        lost = state.fallback_from
         return Finding(
             WARN,
-            f'running on {backend} because {state.fallback_from} failed: '
-            f'{state.last_problem}; {remedy}',
+            f'running on {backend} because {lost} failed: {state.last_problem}; correct the '
+            f'cause, then activate the node again, or configure it again if {lost} never ran',
         )
     return Finding(OK, '')
 

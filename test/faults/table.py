@@ -17,14 +17,14 @@ was sent to a running node over the real middleware, and more is required than t
 node stays active, no output belongs to an old frame, none comes twice. The other rows give the
 fault to one stage and require one sentence that names cause and remedy.
 
-Faults of compiled engine plans (other GPU, other version, damaged cache) are not in the list:
-this version has no such cache. Faults that need processes or time of their own have tests of
-their own: signals while loading and inferring (`test_exit.py`), a camera process that is killed
-and restarted (`test_camera_restart.py`), hanging and failing engines (`test_engine_faults.py`),
-60 Hz into a slow engine (`test_overload.py`), floods of parameters (`test_live_parameters.py`),
-200 lifecycle cycles (`test_cycles.py`), a missing transform (`test_geometry_inputs.py`), two
-nodes of one name (`test_rigs.py`), a paused or jumping `/clock` (`test_clock.py`); hours at rate
-with random faults: `python -m bench.soak`.
+Faults of built engines (other GPU, other version, damaged cache) are in `engine_cache.md`, not in
+this list; `test_engine_cache_faults.py` is their test. Faults that need processes or time of their
+own have tests of their own: signals while loading and inferring (`test_exit.py`), a camera process
+that is killed and restarted (`test_camera_restart.py`), hanging and failing engines
+(`test_engine_faults.py`), 60 Hz into a slow engine (`test_overload.py`), floods of parameters
+(`test_live_parameters.py`), 200 lifecycle cycles (`test_cycles.py`), a missing transform
+(`test_geometry_inputs.py`), two nodes of one name (`test_rigs.py`), a paused or jumping `/clock`
+(`test_clock.py`); hours at rate with random faults: `python -m bench.soak`.
 
 Written by the tests: `python -m pytest test/ros/test_faults.py --write-faults`. A run without that
 option fails when an observation differs from this page; `#` stands for a number that varies.

@@ -307,7 +307,10 @@ def test_a_build_in_the_background_is_shown(diagnostics):
         (
             EngineState(fallback_from='openvino', last_problem='boom'),
             DiagnosticStatus.WARN,
-            'running on onnx because openvino failed: boom; correct the cause, then',
+            (
+                'running on onnx because openvino failed: boom; correct the cause, then activate '
+                'the node again, or configure it again if openvino never ran'
+            ),
         ),
     ],
 )

@@ -20,6 +20,7 @@ from ros_rig import FIRST_STAMP_NS, image_of, Rig
 from sensor_msgs.msg import Image
 
 from rgbt_perception.engine import SupervisedEngine
+from rgbt_perception.engine.stages import blank_batch
 from rgbt_perception.errors import EngineError, EngineGivenUpError
 from rgbt_perception.nodes import perception_node
 from rgbt_perception.pipeline import Pipeline
@@ -49,7 +50,10 @@ def make_rig(ros_context, tmp_path, capfd):
             capfd,
             values=values or {},
             open_engine=lambda config: SupervisedEngine(
-                config.engine, backends=tuple(engines), open_backend=open_backend
+                config.engine,
+                backends=tuple(engines),
+                open_backend=open_backend,
+                warm_up=blank_batch((64, 80)),
             ),
         )
         rigs.append(rig)
@@ -81,8 +85,12 @@ def state_of(rig):
     return rig.node._state_machine.current_state[0]
 
 
+# The first engine runs twice before a pair comes: in its opening, and when its numbers of classes
+# are checked. Those opened later run once.
+
+
 def test_a_hanging_inference_is_reported_in_time_and_the_engine_reopened(make_rig):
-    hanging = HangingEngine(num_good=2)
+    hanging = HangingEngine(num_good=3)
     rig = make_rig({'onnx': [hanging, FakeEngine()]})  # with the time limit of the defaults
     rig.run_pair()
     rig.send_pair()
@@ -105,7 +113,7 @@ def test_a_hanging_inference_is_reported_in_time_and_the_engine_reopened(make_ri
 
 
 def test_the_next_backend_answers_when_the_first_hangs_again(make_rig):
-    hanging = [HangingEngine(num_good=1), HangingEngine(num_good=1)]
+    hanging = [HangingEngine(num_good=2), HangingEngine(num_good=1)]
     engines = {'onnx': hanging, 'torch': [FakeEngine()]}
     rig = make_rig(engines, {'engine.timeout_s': 0.2, 'diagnostics.period_s': 0.1})
     send_until(rig, lambda: rig.status('engine').get('fallback_from') == 'onnx', 'torch runs')
@@ -119,7 +127,7 @@ def test_the_next_backend_answers_when_the_first_hangs_again(make_rig):
 
 
 def test_repeated_failures_are_reported_in_time_and_lead_to_the_next_backend(make_rig):
-    engines = {'onnx': [FailingEngine(num_good=1), FailingEngine()], 'torch': [FakeEngine()]}
+    engines = {'onnx': [FailingEngine(num_good=2), FailingEngine()], 'torch': [FakeEngine()]}
     rig = make_rig(engines)
     rig.send_pair()
     started = time.monotonic()
@@ -139,7 +147,7 @@ def test_repeated_failures_are_reported_in_time_and_lead_to_the_next_backend(mak
 
 
 def test_out_of_memory_once_costs_its_pair_only(make_rig):
-    engine = FailingEngine(num_good=2, num_bad=1, error=MemoryError())
+    engine = FailingEngine(num_good=3, num_bad=1, error=MemoryError())
     rig = make_rig({'onnx': [engine]}, {'diagnostics.period_s': 0.1})
     rig.run_pair()
     lost_ns = rig.send_pair()
@@ -156,7 +164,7 @@ def test_out_of_memory_once_costs_its_pair_only(make_rig):
 
 
 def test_without_any_engine_the_node_stays_and_says_so_and_publishes_nothing(make_rig):
-    rig = make_rig({'onnx': [FailingEngine(num_good=1)]}, {'diagnostics.period_s': 0.1})
+    rig = make_rig({'onnx': [FailingEngine(num_good=2)]}, {'diagnostics.period_s': 0.1})
     send_until(rig, lambda: rig.status('engine').get('status') == 'given_up', 'it is given up')
     assert state_of(rig) == ACTIVE
     assert not rig.received['detections']
@@ -164,7 +172,7 @@ def test_without_any_engine_the_node_stays_and_says_so_and_publishes_nothing(mak
 
 
 def test_on_error_deactivate_ends_inactive_and_can_be_activated_again(make_rig):
-    engines = {'onnx': [HangingEngine(num_good=1), FakeEngine()], 'torch': [FakeEngine()]}
+    engines = {'onnx': [HangingEngine(num_good=2), FakeEngine()], 'torch': [FakeEngine()]}
     rig = make_rig(engines, {'engine.timeout_s': 0.2, 'engine.on_error': 'deactivate'})
     rig.send_pair()
     rig.wait_until(lambda: state_of(rig) == INACTIVE, 'the node deactivates itself')
@@ -182,9 +190,20 @@ def test_on_error_deactivate_ends_inactive_and_can_be_activated_again(make_rig):
     assert rig.mdi_values()['backend'] == 'onnx'
 
 
+def test_activation_keeps_the_engine_that_configure_opened(make_rig):
+    engines = {'onnx': [], 'torch': [FakeEngine()]}  # the first cannot be opened
+    rig = make_rig(engines, {'engine.on_error': 'deactivate', 'diagnostics.period_s': 0.1})
+    rig.run_pair()
+    assert rig.mdi_values()['backend'] == 'torch'
+    rig.wait_until(lambda: rig.status('engine'), 'the engine has a status')
+    status = rig.status('engine')
+    found = [status[name] for name in ('status', 'fallback_from', 'reopened')]
+    assert found == ['running', 'onnx', '0']
+
+
 def test_on_error_raise_leaves_spin(make_rig):
     values = {'engine.on_error': 'raise', 'engine.max_failures': 2}
-    rig = make_rig({'onnx': [FailingEngine(num_good=1)]}, values)
+    rig = make_rig({'onnx': [FailingEngine(num_good=2)]}, values)
     with pytest.raises(EngineGivenUpError, match=r'failed for good .* the accelerator said no'):
         send_until(rig, lambda: False, 'the node leaves')
 
@@ -234,7 +253,7 @@ def test_on_error_raise_ends_the_process_with_status_1_and_one_fatal_line(
 
 
 def test_deactivation_does_not_wait_for_a_hanging_engine(make_rig):
-    hanging = HangingEngine(num_good=1)
+    hanging = HangingEngine(num_good=2)
     rig = make_rig({'onnx': [hanging, FakeEngine()]}, {'engine.timeout_s': 0.3})
     rig.send_pair()
     rig.wait_until(hanging.is_hanging.is_set, 'the inference hangs')

@@ -390,4 +390,4 @@ def test_an_idle_node_does_not_poll(rig, monkeypatch):
     monkeypatch.setattr(GuardedPairer, 'poll', counted)
     end_s = time.monotonic() + 1.0
     rig.wait_until(lambda: time.monotonic() > end_s, 'a second has passed')
-    assert 0 < len(polls_s) <= 30  # ten a second to look for subscribers, not a hundred
+    assert len(polls_s) <= 1  # what was urgent about the pair may come late

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -182,3 +183,21 @@ def test_a_lifecycle_manager_may_start_it_instead(user, tmp_path):
         finally:
             process.kill()
     assert process.returncode == 0
+
+
+def test_what_modules_without_ros_say_is_in_the_log(user, tmp_path):
+    build_onnx_card(tmp_path)
+    arguments = ['-p', f'model.card:={tmp_path}', '-r', '__ns:=/rig']
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            user.wait_until(
+                lambda: all(item.get_subscription_count() for item in user.cameras.values()),
+                process,
+            )
+            process.terminate()
+            _, log = process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()
+    assert re.search(
+        r"\[INFO\] .*\[rig\.perception\]: model 'fake' version 1 runs on cpu \(fp32, .*usable", log
+    )
