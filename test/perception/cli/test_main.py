@@ -212,7 +212,9 @@ def test_missing_world_names_the_command_that_installs_it(tmp_path, monkeypatch,
 
 def test_without_torch_export_names_the_command_that_installs_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'rgbt_models.publish', None)
-    assert main(['export', str(tmp_path), '--metrics', 'set', str(tmp_path / 'none.json')]) == 2
+    metrics = tmp_path / 'metrics.json'
+    metrics.write_text('{}')
+    assert main(['export', str(tmp_path), '--metrics', 'set', str(metrics)]) == 2
     error = capsys.readouterr().err
     assert "'rgbt_models.publish' is not installed" in error
     assert "pip install 'rgbt_perception[train]'" in error
