@@ -50,7 +50,7 @@ EXTRAS = {
         'tensorboard>=2.16',
         'tqdm>=4.66',
     ],
-    # rgbt export --precision int8, for each target.
+    # rgbt export --precision int8 --target openvino, beside 'train'.
     'quantise': [*ONNX, *OPENVINO, 'nncf>=3.0', 'onnx>=1.16'],
     # Under this name colcon looks for pytest before it runs it (and for pytest-cov, to measure
     # coverage at every `colcon test`, which is why that one is below).

@@ -20,7 +20,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.report import add_common_arguments, conditions, describe, number, write_results
+from bench.report import (
+    add_common_arguments,
+    conditions,
+    describe,
+    format_hw,
+    number,
+    write_results,
+)
 from rgbt_models.card import load_card
 from rgbt_perception.bag import BagReader
 from rgbt_perception.config import EngineConfig, FallbackConfig, PerceptionConfig, SyncConfig
@@ -124,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     results = {
         'conditions': conditions(
             card=card,
-            input=f'{card.input_hw[0]}x{card.input_hw[1]}',
+            input=format_hw(card.input_hw),
             threads=args.threads,
             rounds=args.rounds,
             pairs=NUM_PAIRS,

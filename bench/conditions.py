@@ -46,6 +46,7 @@ from bench.report import (
     Bound,
     conditions,
     describe_bounds,
+    format_hw,
     new_parser,
     number,
     print_bounds,
@@ -299,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _introduce(card: ModelCard, facts: Mapping[str, object]) -> str:
-    size = 'x'.join(map(str, card.input_hw))
+    size = format_hw(card.input_hw)
     input_text = f'input {size}' if facts['scale'] is None else f'scale {facts["scale"]:g}'
     return (
         f'Card {card.name} {card.version}, {input_text}; world {facts["world_version"]}, scenes '

@@ -10,7 +10,7 @@ replayed. All four take turns in every round. Then 'batch' and 'host to host' ru
 some seconds each, 'batch' with calls queued ahead so that the GPU never waits for the host: these
 are the sustained rates. The roofline is the largest bf16 matrix product of this GPU, measured in
 the same run. Without a CUDA device nothing is measured: the file says 'not run' and why, and the
-exit status is 0.
+exit status is 0. Where a graph cannot be captured it is 1, and nothing is written.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    format_hw,
     new_parser,
     number,
     print_bounds,
@@ -41,7 +42,8 @@ from bench.report import (
 )
 from rgbt_models.build import create_model, RGBTModel
 from rgbt_perception.engine.torch_precision import lower_precision
-from rgbt_perception.engine.torch_runs import Capture, capture_cuda_graph, ShapeRun
+from rgbt_perception.engine.torch_runs import Capture, capture_cuda_graph, Outputs, ShapeRun
+from rgbt_perception.errors import EngineError
 
 INPUT_HW = (480, 640)
 PRECISION = 'bf16'
@@ -244,13 +246,33 @@ def mark_on_cuda() -> Callable[[], None]:
 
 
 def build_model(architecture: str, device: str) -> RGBTModel:
-    """Return a model with random weights as the torch engine runs it on CUDA."""
+    """Return a model with random weights, prepared as ``engine.torch.load_network`` does for CUDA.
+
+    As there, no float32 is rounded to TF32 in this process from now on.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.manual_seed(0)
     model = create_model(
         architecture, num_detection_classes=NUM_CLASSES, num_segmentation_classes=NUM_CLASSES
     ).eval()
     lower_precision(model, PRECISION)
+    model.encoder.use_stacked_batch = True
     return model.to(device, memory_format=torch.channels_last)
+
+
+def capture_or_fail(call: Callable[[], Outputs]) -> Callable[[], Outputs]:
+    """Capture a call as a CUDA graph, see ``capture_cuda_graph``.
+
+    Raises:
+        EngineError: If it is not captured: what is called a replay would be none.
+    """
+    replay = capture_cuda_graph(call)
+    if replay is call:
+        raise EngineError(
+            'a CUDA graph cannot be captured, or one before it could not be in this process; '
+            'expected graphs to replay; see the messages above'
+        )
+    return replay
 
 
 def measure_on_cuda(device: str, *, rounds: int, seconds: float) -> dict[str, Any]:
@@ -267,7 +289,7 @@ def measure_on_cuda(device: str, *, rounds: int, seconds: float) -> dict[str, An
             sides = build_sides(
                 build_model(name, device),
                 INPUT_HW,
-                capture=capture_cuda_graph,
+                capture=capture_or_fail,
                 synchronise=torch.cuda.synchronize,
             )
             models[name] = {
@@ -303,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, load_at_start = build_parser().parse_args(arguments), read_load()
     facts = {
         'load_1min_at_start': load_at_start,
-        'input': 'x'.join(map(str, INPUT_HW)),
+        'input': format_hw(INPUT_HW),
         'precision': PRECISION,
         'batch': BATCH_SIZE,
         'rounds': args.rounds,
@@ -327,4 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except EngineError as error:
+        sys.exit(f'error: {error}')

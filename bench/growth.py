@@ -20,11 +20,12 @@ import sys
 import tempfile
 from typing import Any
 
-from bench.node_streams import format_hw, NodeSettings, running_node
+from bench.node_streams import IMAGE_HW, NodeSettings, running_node
 from bench.report import (
     add_common_arguments,
     conditions,
     describe,
+    format_hw,
     new_parser,
     number,
     parse_size_hw,
@@ -94,6 +95,7 @@ def measure_rigs(
             task=task,
             folder=folder,
             env=ros_environment(args.domain),
+            image_hw=IMAGE_HW,
             rigs=tuple(f'rig_{index}' for index in range(num_rigs)),
         )
         with running_node(settings) as node:
@@ -128,7 +130,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
         (
             axes[0],
             [row['height'] * row['width'] / 1e3 for row in sizes],
-            [f'{row["height"]}x{row["width"]}' for row in sizes],
+            [format_hw((row['height'], row['width'])) for row in sizes],
             sizes,
             'Engine: network input, px',
         ),
@@ -204,6 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rounds=args.rounds,
         runs_per_round=args.runs,
         rig_input=format_hw(card.input_hw),
+        rig_images=format_hw(IMAGE_HW),
+        rig_rate_hz=args.rate,
         pairs_per_rig=args.pairs,
     )
     results: dict[str, Any] = {'conditions': facts, 'sizes': sizes, 'rigs': rigs}

@@ -6,10 +6,10 @@
 The real node, in a process of its own, with cameras and a listener in others, over the real
 middleware. In every round the node gets pairs at a low rate, and before and after it the engine
 runs alone, in yet another process: the node's processor time per pair, of its whole process, is
-judged over the mean of both. What the stages take of it, each in its thread, and what the groups
-of threads take stands beside it. Then pairs come at 80 % of the rate that the node's worker could
-keep up with, from the mean time that a pair occupied it. Latency is from the stamp of the RGB
-image to the arrival of ``~/mdi``.
+judged over the mean of both. What the stages take of it, each in its thread, the engine in all of
+its threads, and what the groups of threads take stands beside it. Then pairs come at 80 % of the
+rate that the node's worker could keep up with, from the mean time that a pair occupied it. Latency
+is from the stamp of the RGB image to the arrival of ``~/mdi``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import tempfile
 
 from bench.node_streams import (
     ENGINE,
-    format_hw,
     IMAGE_HW,
     NodeSettings,
     NodeUnderLoad,
@@ -40,6 +39,8 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    describe_range,
+    format_hw,
     new_parser,
     number,
     parse_size_hw,
@@ -56,6 +57,7 @@ from rgbt_perception.errors import ProcessError
 MAX_OVERHEAD = 0.05
 MAX_TAIL_RATIO = 1.5
 LOW_LOAD, LOAD = 0.4, 0.8
+DIGITS = 4
 MORE = 'engine, more than alone'
 REST = 'middleware, waiting and supervision'
 
@@ -145,10 +147,10 @@ def list_bounds(rounds: Sequence[Round]) -> list[Bound]:
 def describe_rounds(rounds: Sequence[Round]) -> dict[str, object]:
     """Return the figures as JSON values: medians of the rounds, and every round."""
     return {
-        'engine_cpu_ms': _describe([mean(item.engine_cpu_ms) for item in rounds]),
-        'node_cpu_ms': _describe([item.low.cpu_ms for item in rounds]),
-        'overhead': _describe([item.overhead for item in rounds]),
-        'tail': _describe([item.tail for item in rounds]),
+        'engine_cpu_ms': describe_range([mean(item.engine_cpu_ms) for item in rounds], DIGITS),
+        'node_cpu_ms': describe_range([item.low.cpu_ms for item in rounds], DIGITS),
+        'overhead': describe_range([item.overhead for item in rounds], DIGITS),
+        'tail': describe_range([item.tail for item in rounds], DIGITS),
         'cpu_ms_by_stage': split_by_stage(rounds),
         'cpu_ms_by_thread': _medians([item.low.threads_ms for item in rounds]),
         'rounds': [
@@ -165,8 +167,8 @@ def describe_rounds(rounds: Sequence[Round]) -> dict[str, object]:
 def split_by_stage(rounds: Sequence[Round]) -> dict[str, float]:
     """Return what the node takes per pair beside the engine alone, by stage, ms of processor time.
 
-    The engine's stage is what it takes more in the node than alone. The rest is what no stage
-    explains: middleware, waiting and supervision.
+    Of the engine it is what its threads, those of the runtime as well, take more in the node than
+    alone. The rest is what no stage explains: middleware, waiting and supervision.
     """
     beside = []
     for item in rounds:
@@ -174,17 +176,13 @@ def split_by_stage(rounds: Sequence[Round]) -> dict[str, float]:
         stages_ms = {
             MORE if name == ENGINE else name: ms for name, ms in item.low.stages_ms.items()
         }
-        stages_ms[MORE] -= alone_ms
+        stages_ms[MORE] = item.low.threads_ms[ENGINE] - alone_ms
         beside.append({**stages_ms, REST: item.low.cpu_ms - alone_ms - sum(stages_ms.values())})
     return _medians(beside)
 
 
 def _medians(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return round_each({name: median(item[name] for item in values) for name in values[0]})
-
-
-def _describe(values: Sequence[float]) -> dict[str, float]:
-    return round_each({'median': median(values), 'min': min(values), 'max': max(values)}, 4)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -23,6 +23,7 @@ from bench.node_streams import ENGINE, write_report
 from rgbt_perception import pipeline
 from rgbt_perception.dominance_filter import DominanceFilter
 from rgbt_perception.engine import stages, thread
+from rgbt_perception.errors import ProcessError
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.nodes import perception_node
 from rgbt_perception.ros.cameras import Cameras
@@ -113,13 +114,36 @@ def read_thread_times() -> dict[str, float]:
     for task in TASKS.iterdir():
         try:
             comm = (task / 'comm').read_text(encoding='utf-8').strip()
-            spent_ns = int((task / 'schedstat').read_text(encoding='utf-8').split()[0])
+            spent_ns = read_spent_ns(task)
         except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             continue
         task_id = int(task.name)
         group = EXECUTOR if task_id == main_id else group_thread(comm, python_names.get(task_id))
         times_s[group] += spent_ns / NS_PER_S
     return {**times_s, ENDED: process_time() - sum(times_s.values())}
+
+
+def read_spent_ns(task: Path) -> int:
+    """Return the processor time so far of a thread, by its folder in /proc."""
+    return int((task / 'schedstat').read_text(encoding='utf-8').split()[0])
+
+
+def check_thread_times() -> None:
+    """Check that the kernel tells the processor times of threads.
+
+    Raises:
+        ProcessError: If it does not: all of it would seem to be of threads that ended.
+    """
+    task = TASKS / str(threading.get_native_id())
+    try:
+        has_times = read_spent_ns(task) > 0
+    except FileNotFoundError:
+        has_times = False
+    if not has_times:
+        raise ProcessError(
+            f"'{task}/schedstat' is missing or says 0, expected the processor time of a thread; "
+            f'run this on a kernel that was built with CONFIG_SCHEDSTATS'
+        )
 
 
 def group_thread(comm: str, python_name: str | None) -> str:
@@ -138,6 +162,7 @@ def group_thread(comm: str, python_name: str | None) -> str:
 
 def main() -> int:
     """Run the node until it is interrupted."""
+    check_thread_times()
     report = Path(sys.argv[sys.argv.index('--report') + 1])
     clock = StageClock()
     name_threads()
@@ -148,4 +173,7 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ProcessError as error:
+        sys.exit(f'error: {error}')

@@ -98,6 +98,9 @@ class Listener(Node):
         super().__init__('listener', namespace=namespace)
         self.results: list[dict[str, Any]] = []
         self.counts: list[dict[str, Any]] = []
+        # Nodes say their whole names, for all of them publish on one topic.
+        node_name = f'{self.get_namespace()}/{TARGET}'.lstrip('/')
+        self._status_name = f'{node_name}: synchronisation'
         msgs = import_vision_msgs()
         for kind, topic, callback in (
             (DiagnosticArray, f'{TARGET}/mdi', self._on_mdi),
@@ -125,11 +128,10 @@ class Listener(Node):
         )
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        counts: dict[str, str] = dict(self.counts[-1]['counts']) if self.counts else {}
         for status in message.status:
-            if status.name.endswith((': synchronisation', ': inference')):
-                counts |= {item.key: item.value for item in status.values}
-        self.counts.append({'received_ns': time.time_ns(), 'counts': counts})
+            if status.name == self._status_name:
+                counts = {item.key: item.value for item in status.values}
+                self.counts.append({'received_ns': time.time_ns(), 'counts': counts})
 
 
 def wait_for_node(peer: Cameras | Listener) -> None:

@@ -19,7 +19,7 @@ from statistics import mean
 import time
 from typing import Any
 
-from bench.report import describe, parse_size_hw
+from bench.report import describe, format_hw, parse_size_hw
 from rgbt_perception.benchmark.ros2_benchmark import performance_metrics
 from rgbt_perception.benchmark.side import read_peak_memory_bytes, Side, Task
 from rgbt_perception.processes import ChildProcess
@@ -34,7 +34,7 @@ SETTLE_PAIRS = 3.0  # periods of the cameras for which the last results are wait
 DIAGNOSTICS_S = 1.2  # until the node has told its counts once more
 STAGES = ('preprocess_ms', 'infer_ms', 'postprocess_ms')  # as the node reports them
 ENGINE = 'engine'  # stage and group of threads
-LOSSES = ('dropped_', 'pairs_')  # how the counts of lost frames and pairs begin
+LOSSES = 'dropped_'  # how the counts of lost frames and pairs begin
 
 
 def parse_image_hw(text: str) -> tuple[int, int]:
@@ -49,11 +49,6 @@ def parse_image_hw(text: str) -> tuple[int, int]:
             f"'{text}' is too small, expected {MIN_SIDE_PX}x{MIN_SIDE_PX} px or more; correct it"
         )
     return size_hw
-
-
-def format_hw(size_hw: tuple[int, int]) -> str:
-    """Return a size as HEIGHTxWIDTH."""
-    return 'x'.join(map(str, size_hw))
 
 
 def write_report(path: Path, values: Mapping[str, Any]) -> None:

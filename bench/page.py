@@ -54,14 +54,30 @@ def write_section(page: Path, name: str, text: str) -> None:
     Raises:
         ConfigError: If the page has no such section.
     """
+    before, _, after = _split(page, name)
+    page.write_text(f'{before}\n\n{text.strip()}\n\n{after}', encoding='utf-8')
+
+
+def read_section(page: Path, name: str) -> str:
+    """Return one section of a page, without the empty lines around it.
+
+    Raises:
+        ConfigError: If the page has no such section.
+    """
+    _, text, _ = _split(page, name)
+    return text.strip()
+
+
+def _split(page: Path, name: str) -> tuple[str, str, str]:
+    """Return the text of a page up to and with the first mark, between both, and after that."""
     begin, end = f'<!-- begin {name} -->', f'<!-- end {name} -->'
     before, has_begin, rest = page.read_text(encoding='utf-8').partition(begin)
-    _, has_end, after = rest.partition(end)
+    text, has_end, after = rest.partition(end)
     if not (has_begin and has_end):
         raise ConfigError(
             f"'{page}' has no section '{name}', expected the lines {begin} and {end}; add them"
         )
-    page.write_text(f'{before}{begin}\n\n{text.strip()}\n\n{end}{after}', encoding='utf-8')
+    return before + begin, text, end + after
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    format_hw,
     new_parser,
     print_bounds,
     write_results,
@@ -105,7 +106,7 @@ def measure_registering(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
                 for name, way in build_registrations(thermal_hw, rgb_hw).items()
             }
             ways.update(opencv_ways(image, rgb_hw))
-            case = f'{dtype.__name__} {_size(thermal_hw)} to {_size(rgb_hw)}'
+            case = f'{dtype.__name__} {format_hw(thermal_hw)} to {format_hw(rgb_hw)}'
             results[case] = take_turns(ways, rounds)
     return results
 
@@ -261,10 +262,6 @@ def _shifted(thermal: NDArray[Any], right: int, down: int) -> NDArray[Any]:
 
 def _share(selection: NDArray[np.bool_]) -> float:
     return round(float(np.mean(selection)), 4) if len(selection) else float('nan')
-
-
-def _size(size_hw: tuple[int, int]) -> str:
-    return f'{size_hw[0]}x{size_hw[1]}'
 
 
 if __name__ == '__main__':

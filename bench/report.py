@@ -11,13 +11,14 @@ from rgbt_perception.benchmark.report import (
     conditions,
     describe,
     describe_bounds,
+    describe_range,
     NOT_INSTALLED,
     print_bounds,
     read_load,
     versions,
     write_results,
 )
-from rgbt_perception.cli.options import number, parse_size_hw
+from rgbt_perception.cli.options import format_hw, number, parse_size_hw
 
 __all__ = [
     'NOT_INSTALLED',
@@ -26,6 +27,8 @@ __all__ = [
     'conditions',
     'describe',
     'describe_bounds',
+    'describe_range',
+    'format_hw',
     'new_parser',
     'number',
     'parse_size_hw',

@@ -17,7 +17,7 @@ import sys
 from typing import Any, TypeAlias
 
 from bench.page import build_table, Cell, describe_spread, RATIO
-from bench.report import Bound, new_parser
+from bench.report import Bound, format_hw, new_parser
 
 Results: TypeAlias = 'Mapping[str, Any]'
 
@@ -82,9 +82,12 @@ def describe_bound(item: Results) -> str:
 
 
 def tabulate_engines(results: Results) -> str:
-    """Return one row per engine; without torch there are no ratios."""
+    """Return one row per engine; without torch there are no ratios. Memory is that of the host."""
     clock = results['clock']
-    header = ('engine', f'{clock} ms', 'over torch', 'memory over torch', 'peak MiB')
+    memory = ('memory over torch', 'peak MiB')
+    if clock == 'wall':  # on a GPU, whose own memory is not measured
+        memory = ('host memory over torch', 'host MiB')
+    header = ('engine', f'{clock} ms', 'over torch', *memory)
     header += ('p50 ms', 'p95 ms', 'p99 ms', 'start s', 'cold start s')
     rows = [
         (
@@ -119,7 +122,11 @@ def tabulate_growth(results: Results) -> str:
     """Return a table by size and one by rigs."""
     keys = ('latency_p50_ms', 'latency_p99_ms', 'peak_memory_mib')
     sizes = [
-        (f'{row["height"]}x{row["width"]}', row['cpu_ms']['median'], *(row[key] for key in keys))
+        (
+            format_hw((row['height'], row['width'])),
+            row['cpu_ms']['median'],
+            *(row[key] for key in keys),
+        )
         for row in results['sizes']
     ]
     rigs = [

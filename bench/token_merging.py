@@ -31,6 +31,7 @@ from bench.page import build_table, describe_spread, RATIO, write_section
 from bench.report import (
     add_common_arguments,
     conditions,
+    format_hw,
     new_parser,
     number,
     read_load,
@@ -165,10 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     large = create_model('small', num_detection_classes=1, num_segmentation_classes=1).eval()
     card_model = load_model(card)
     times = {
-        f'{card.name} at {"x".join(map(str, card.input_hw))}': describe_times(
+        f'{card.name} at {format_hw(card.input_hw)}': describe_times(
             time_shares(card_model, card.input_hw, rounds=args.rounds)
         ),
-        f'small at {"x".join(map(str, LARGE_HW))}': describe_times(
+        f'small at {format_hw(LARGE_HW)}': describe_times(
             time_shares(large, LARGE_HW, rounds=args.rounds)
         ),
     }

@@ -25,6 +25,7 @@ from bench.report import (
     add_common_arguments,
     conditions,
     describe,
+    format_hw,
     number,
     parse_size_hw,
     write_results,
@@ -144,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         'training': measured,
     }
     path = write_results('training', results, args.out)
-    table = Table(title=f'training at {args.size[0]}x{args.size[1]}, batch {BATCHES[-1]}')
+    table = Table(title=f'training at {format_hw(args.size)}, batch {BATCHES[-1]}')
     for column in ('architecture', 'pairs/s', 'peak MiB', 'MiB per pair'):
         table.add_column(column)
     for name, row in measured.items():

@@ -256,8 +256,11 @@ def save_card(card: ModelCard) -> None:
         CardError: If this is the view of a published card, which has a format of its own.
     """
     draft = card.folder / f'.{CARD_FILE}.{os.getpid()}'
-    draft.write_text(card.to_json(), encoding='utf-8')
-    draft.replace(card.folder / CARD_FILE)
+    try:
+        draft.write_text(card.to_json(), encoding='utf-8')
+        draft.replace(card.folder / CARD_FILE)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def list_cards() -> list[str]:

@@ -24,8 +24,8 @@ class ExportTarget:
     """How graphs for one runtime are made unless the user says otherwise.
 
     Attributes:
-        opset: Operator set of a float32 graph; the others are made in ``OPSET``, which every
-            runtime reads.
+        opset: Operator set of a float32 graph; the others are made in ``OPSET``, which all
+            runtimes but TensorRT 8.6 read.
         opsets: Operator sets that the runtime reads.
         is_stacked: Whether both images go through the encoder as one batch, which fills a GPU; on
             a CPU two passes take less time and memory.

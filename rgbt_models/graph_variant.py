@@ -92,8 +92,10 @@ class GraphVariant:
 
         Raises:
             CardError: If a value cannot be used.
-            TypeError: If one is missing, unknown or of the wrong type.
+            TypeError: If they are no JSON object, or one is missing, unknown or of the wrong type.
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f'graph variant {values!r} is not an object')
         size = values.get('input_hw')
         return cls(**{**values, 'input_hw': None if size is None else tuple(size)})
 
@@ -126,3 +128,8 @@ class VariantRequest:
     opset: int | None = None
     is_stacked: bool | None = None
     keep_tokens: float = 1.0
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it computes something else than the float32 graph, so that it may lose."""
+        return self.precision != 'fp32' or self.keep_tokens < 1.0

@@ -21,7 +21,7 @@ from rgbt_models.card import (
     save_card,
     WEIGHTS_FILE,
 )
-from rgbt_models.card_folder import check_card_folder, place_file
+from rgbt_models.card_folder import check_card_folder, write_card
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
 from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
@@ -61,7 +61,7 @@ def publish_run(
     Args:
         run_dir: Folder written by ``train``.
         card_dir: Receives ``card.json``, ``model.safetensors`` and ``model.onnx``, when all of
-            them are made.
+            them are made; loses the further graphs of a former card.
         version: Version of the weights.
         calibration_pairs: Pairs taken to calibrate the dominance index.
         pool_dir: Pool to take them from, labeled as that of the run; None = render them, which
@@ -116,7 +116,7 @@ def record_metrics(card_dir: Path, name: str, metrics: dict[str, Any]) -> ModelC
 
 
 def _write(card: ModelCard, model: RGBTModel) -> ModelCard:
-    """Write the files of a card when all are made, the card last; return it with their hashes."""
+    """Write the files of a card when all are made; return it with their hashes."""
     with tempfile.TemporaryDirectory() as name:
         weights, graph = Path(name, WEIGHTS_FILE), Path(name, GRAPH_FILE)
         parity = export_graph(model, graph)
@@ -127,10 +127,7 @@ def _write(card: ModelCard, model: RGBTModel) -> ModelCard:
             graph_sha256=hash_file(graph),
             training={**card.training, 'onnx_parity': float(f'{parity:.1e}')},
         )
-        card.folder.mkdir(parents=True, exist_ok=True)
-        for file in (weights, graph):
-            place_file(file, card.folder / file.name)
-    save_card(card)
+        write_card(card, [weights, graph])
     return card
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
-from rgbt_models.card import CARD_FILE, load_card, ModelCard, save_card
-from rgbt_models.card_folder import check_card_folder, place_file
+from rgbt_models.card import CARD_FILE, load_card, ModelCard
+from rgbt_models.card_folder import check_card_folder, write_card
 from rgbt_models.graph_variant import GraphVariant, VariantRequest
 from rgbt_perception.errors import CardError, DatasetError
 from rgbt_perception.export_gate import (
@@ -70,8 +70,7 @@ def export_to_card(
 
     home = find_home(card, out_dir)
     check_request(card, request)
-    is_gated = request.precision != 'fp32' or request.keep_tokens < 1.0
-    if is_gated:
+    if request.is_gated:
         importlib.import_module('pycocotools')  # which the metrics need at the very end
         check_gate_pairs(card, pairs.gate)
     with tempfile.TemporaryDirectory(prefix='rgbt_export_') as name:
@@ -82,7 +81,7 @@ def export_to_card(
             return record_inputs(card, source, pairs.calibration, pairs.watch)
 
         # What the loss is measured against comes first: nearly all that can be amiss shows there.
-        measure = _prepare_gate(card, request.target, work, pairs) if is_gated else None
+        measure = _prepare_gate(card, request.target, work, pairs) if request.is_gated else None
         variant = export_variant(card, request, work, calibrate=calibrate)
         record = dict(variant.gate)
         if request.precision != 'fp32':
@@ -156,21 +155,11 @@ def find_home(card: ModelCard, out_dir: Path | None) -> Path:
 
 
 def _record(card: ModelCard, variant: GraphVariant, graph: Path, home: Path) -> Path:
-    """Put the graph into the card folder first, then say so in the card."""
-    home.mkdir(parents=True, exist_ok=True)
+    """Add the graph to the card in a folder, or to a copy of the card where there is none."""
     if (home / CARD_FILE).is_file():
-        card = load_card(home)
+        write_card(load_card(home).with_variant(variant), [graph])
     else:
-        for file in (card.weights_path, card.graph_path):
-            place_file(file, home / file.name)
-        for item in card.variants:
-            place_file(card.folder / item.file, home / item.file)
-        card = replace(card, folder=home)
-    place_file(graph, home / variant.file)
-    written = card.with_variant(variant)
-    save_card(written)
-    named = {item.file for item in written.variants}
-    for item in card.variants:
-        if item.file not in named:  # of the graph whose place this one takes
-            (home / item.file).unlink(missing_ok=True)
+        copied = replace(card, folder=home).with_variant(variant)
+        others = [card.folder / item.file for item in copied.variants if item != variant]
+        write_card(copied, [card.weights_path, card.graph_path, *others, graph])
     return home / variant.file

@@ -43,6 +43,7 @@ ALLOWED_SKIPS: dict[str, Callable[[], bool]] = {
     ),
     'needs nncf': lambda: importlib.util.find_spec('nncf') is None,
     'needs tensorrt': lambda: importlib.util.find_spec('tensorrt') is None,
+    'needs the rights of the superuser': lambda: os.geteuid() != 0,
 }
 
 _skips: Counter[str] = Counter()

@@ -19,6 +19,7 @@ from rgbt_models.card import (
     GRAPH_FILE,
     hash_file,
     load_card,
+    MdiCalibration,
     ModelCard,
     save_card,
     WEIGHTS_FILE,
@@ -47,9 +48,11 @@ def opened_card(
 
     Args:
         name: Of a shipped card, a path, or 'random:ARCHITECTURE'.
-        input_hw: Preferred network input of a card with random weights, None = 480x640.
-        sides: Engines whose graphs in int8 or fp16 are made when the card has none. They are
-            calibrated with noise: as fast as those that users make, but not as accurate.
+        input_hw: Network input that is measured, which a card with random weights prefers; None =
+            that of the card, 480x640 with random weights.
+        sides: Engines whose graphs in int8 or fp16 are made when the card has none that takes
+            this input. They are calibrated with noise: as fast as those that users make, but not
+            as accurate.
         refused: Receives, by name of a side, why its graph could not be made; None = that is an
             error.
 
@@ -64,7 +67,8 @@ def opened_card(
             card = write_random_card(architecture, input_hw or RANDOM_HW, random_folder)
         else:
             card = load_card(name)
-        missing = [side for side in sides if _lacks_graph(card, side)]
+        fitted = replace(card, input_hw=input_hw or card.input_hw)
+        missing = [side for side in sides if _lacks_graph(fitted, side)]
         if missing:
             copy = shutil.copytree(card.folder, Path(folder, f'{card.name}_variants'))
             card = add_graphs(load_card(copy), missing, refused)
@@ -147,6 +151,7 @@ def write_random_card(architecture: str, input_hw: tuple[int, int], folder: Path
 
         from rgbt_models.build import create_model
         from rgbt_models.export import export_graph
+        from rgbt_models.fusion import SplitFusion
         from rgbt_models.weights import save_weights
     except ImportError as error:
         raise ExportError(
@@ -161,6 +166,7 @@ def write_random_card(architecture: str, input_hw: tuple[int, int], folder: Path
         num_detection_classes=len(pattern.detection_classes),
         num_segmentation_classes=len(pattern.segmentation_classes),
     ).eval()
+    num_levels = sum(isinstance(module, SplitFusion) for module in model.modules())
     folder.mkdir(parents=True, exist_ok=True)
     export_graph(model, folder / GRAPH_FILE)
     save_weights(model, folder / WEIGHTS_FILE)
@@ -172,6 +178,7 @@ def write_random_card(architecture: str, input_hw: tuple[int, int], folder: Path
         input_hw=input_hw,
         weights_sha256=hash_file(folder / WEIGHTS_FILE),
         graph_sha256=hash_file(folder / GRAPH_FILE),
+        mdi_calibration=MdiCalibration(weights=(1.0,) * num_levels, bias=0.0),
         training_data='None: random weights, to measure how long it takes.',
         training={},
         metrics={},

@@ -6,7 +6,8 @@ compared with, has the first and the last turn, so that drift of the machine sho
 engine takes to come up is measured before, with processes that end after their first result.
 
 Ratios are of processor time, on CUDA of wall time: what a processor does while it waits for a GPU
-says nothing. Promises are made for CPUs, and relative to torch: without it none is judged.
+says nothing. Promises are made for CPUs. Those of ratios need torch: without it only the start is
+judged, and where it was asked for, is installed and could not be measured, that is judged broken.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 import math
 from statistics import mean, median
 from types import MappingProxyType
+from typing import Any
 
-from rgbt_perception.benchmark.report import Bound
+from rgbt_perception.benchmark.report import Bound, describe_range
 from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
 from rgbt_perception.benchmark.side import Opening, Side, SideProcess, Task, Turn
 from rgbt_perception.errors import ProcessError
@@ -44,6 +47,12 @@ MAX_CPU_RATIOS = {
 MAX_MEMORY_RATIOS = dict.fromkeys(MAX_CPU_RATIOS, 0.6)
 # Longest time from the start of the process to its first result, s.
 MAX_LOADS_S = dict.fromkeys(MAX_CPU_RATIOS, 2.0)
+# What is promised: key of the value, its name, the limits by side, the unit.
+RATIO_PROMISES = (
+    ('cpu_ratio', 'processor time over torch fp32', MAX_CPU_RATIOS, ''),
+    ('memory_ratio', 'peak memory over torch fp32', MAX_MEMORY_RATIOS, ''),
+)
+START_PROMISE = ('start_s', 'start to first result, cold or usual', MAX_LOADS_S, 's')
 CPU = 'cpu'
 MIB = 1 << 20
 DIGITS = 3
@@ -181,12 +190,12 @@ def _describe_side(measured: Measured) -> dict[str, object]:
     return {
         'device': first.device,
         'precision': first.precision,
-        'cpu_ms': _spread([median(turn.cpu_ms) for turn in measured.turns]),
-        'wall_ms': _spread([median(turn.wall_ms) for turn in measured.turns]),
+        'cpu_ms': describe_range([median(turn.cpu_ms) for turn in measured.turns]),
+        'wall_ms': describe_range([median(turn.wall_ms) for turn in measured.turns]),
         'peak_memory_mib': round(measured.peak_memory_bytes / MIB, 1),
-        'load_s': _spread(loads_s),
+        'load_s': describe_range(loads_s),
         'first_load_s': _round(first.load_s),
-        'open_s': _spread([item.open_s for item in measured.openings]),
+        'open_s': describe_range([item.open_s for item in measured.openings]),
         'num_runs': len(wall_ms),
         **performance_metrics(*back_to_back(wall_ms)),
     }
@@ -194,8 +203,8 @@ def _describe_side(measured: Measured) -> dict[str, object]:
 
 def _describe_ratios(measured: Measured, baseline: Measured) -> dict[str, object]:
     return {
-        'cpu_ratio': _spread(_ratios(measured, baseline, 'cpu_ms')),
-        'wall_ratio': _spread(_ratios(measured, baseline, 'wall_ms')),
+        'cpu_ratio': describe_range(_ratios(measured, baseline, 'cpu_ms')),
+        'wall_ratio': describe_range(_ratios(measured, baseline, 'wall_ms')),
         'memory_ratio': _round(measured.peak_memory_bytes / baseline.peak_memory_bytes),
     }
 
@@ -205,7 +214,7 @@ def _describe_drift(baseline: Measured, clock: str) -> dict[str, object]:
     name = f'{clock}_ms'
     return {
         'what': f'last over first turn of torch fp32 in a round, {clock} time',
-        **_spread([median(getattr(b, name)) / median(getattr(a, name)) for a, b in turns]),
+        **describe_range([median(getattr(b, name)) / median(getattr(a, name)) for a, b in turns]),
     }
 
 
@@ -220,46 +229,48 @@ def _ratios(measured: Measured, baseline: Measured, name: str) -> list[float]:
 
 
 def list_bounds(
-    card_name: str, described: dict[str, object], sides: Sequence[Side]
+    card_name: str, described: Mapping[str, Any], sides: Sequence[Side]
 ) -> list[Bound]:
     """Return the promises for the sides that were asked for; one not measured breaks them.
 
-    They are of CPUs, and relative to torch: on CUDA or without torch there are none.
+    On CUDA there are none. Without torch there is only that of the start; a torch that was asked
+    for, is installed and was not measured is a broken bound of its own.
 
     Args:
         card_name: Name of the card, for the text.
         described: What ``describe_comparison`` gave.
         sides: What was asked for.
     """
-    engines = described['engines']
-    assert isinstance(engines, dict)
-    if described['clock'] != 'cpu' or BASELINE.name not in engines:
+    if described['clock'] != 'cpu':
         return []
-    bounds: list[Bound] = []
-    for name in (side.name for side in sides):
-        engine = engines.get(name)
-        values = {'cpu': math.nan, 'memory': math.nan, 'load': math.nan}
-        if engine is not None:
-            values['cpu'] = engine['cpu_ratio']['median']
-            values['memory'] = engine['memory_ratio']
-            values['load'] = max(engine['first_load_s'], engine['load_s']['median'])
-        for key, what, at_most, unit in (
-            ('cpu', 'processor time over torch fp32', MAX_CPU_RATIOS.get(name), ''),
-            ('memory', 'peak memory over torch fp32', MAX_MEMORY_RATIOS.get(name), ''),
-            ('load', 'start to first result, cold or usual', MAX_LOADS_S.get(name), 's'),
-        ):
-            if at_most is not None:
-                text = f'{card_name}, {name}: {what}'
-                bounds.append(Bound(name=text, value=values[key], at_most=at_most, unit=unit))
+    engines = described['engines']
+    promises = (*RATIO_PROMISES, START_PROMISE) if BASELINE.name in engines else (START_PROMISE,)
+    bounds = [
+        Bound(
+            name=f'{card_name}, {side.name}: {what}',
+            value=_judged_values(engines.get(side.name)).get(key, math.nan),
+            at_most=limits[side.name],
+            unit=unit,
+        )
+        for side in sides
+        for key, what, limits, unit in promises
+        if side.name in limits
+    ]
+    if BASELINE in sides and BASELINE.name in described['not_measured'] and find_spec('torch'):
+        name = f'{card_name}, {BASELINE.name}: rounds measured'
+        bounds.append(Bound(name=name, value=0.0, at_least=1.0))
     return bounds
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {
-        'median': _round(median(values)),
-        'min': _round(min(values)),
-        'max': _round(max(values)),
-    }
+def _judged_values(engine: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return by key what is promised of an engine, as far as it was measured."""
+    if engine is None:
+        return {}
+    values = {'start_s': max(engine['first_load_s'], engine['load_s']['median'])}
+    if 'cpu_ratio' in engine:
+        values['cpu_ratio'] = engine['cpu_ratio']['median']
+        values['memory_ratio'] = engine['memory_ratio']
+    return values
 
 
 def _round(value: float) -> float:

@@ -23,6 +23,7 @@ import os
 from pathlib import Path
 import platform
 import re
+from statistics import median
 
 import numpy as np
 from rich.console import Console
@@ -150,6 +151,12 @@ def describe(samples: Sequence[float], digits: int = 3) -> dict[str, float]:
         'max': round(float(values.max()), digits),
         'num': len(values),
     }
+
+
+def describe_range(values: Sequence[float], digits: int = 3) -> dict[str, float]:
+    """Return median, smallest and largest of one or more values, rounded."""
+    found = {'median': median(values), 'min': min(values), 'max': max(values)}
+    return {name: round(value, digits) for name, value in found.items()}
 
 
 def describe_bounds(bounds: Iterable[Bound]) -> dict[str, object]:

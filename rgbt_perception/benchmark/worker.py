@@ -10,6 +10,7 @@ standard input, answers lines of JSON on standard output; it ends when its input
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 import os
 import sys
@@ -44,14 +45,17 @@ def random_batch(input_hw: tuple[int, int]) -> Batch:
 
 
 def open_side(order: dict[str, Any]) -> Engine:
-    """Open the engine of an order: the fields of a task and a side.
+    """Open the engine of an order, for its input size as the node does.
+
+    Args:
+        order: The fields of a task and a side.
 
     Raises:
         ConfigError: If the engine has another backend or precision than was asked for.
         RGBTError: If it cannot be opened.
     """
     engine = open_engine(
-        load_card(order['card']),
+        replace(load_card(order['card']), input_hw=tuple(order['input_hw'])),
         EngineConfig(
             backend=order['backend'],
             precision=order['precision'],

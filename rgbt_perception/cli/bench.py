@@ -7,7 +7,8 @@ turns in every round, torch in fp32 first and last. What is quoted is processor 
 torch, on CUDA wall time. Quantised graphs are those of the card; those it lacks are made for the
 measurement (this takes minutes, and needs what rgbt export needs) and say nothing about accuracy.
 What a machine cannot run is left out and named; without torch there are no ratios. Exit status 1
-when a promise is broken or was not measured; promises are made for CPUs, and relative to torch.
+when a promise is broken or was not measured. Promises are made for CPUs; without torch only that
+of the start is judged, but a torch that was asked for and is installed has to be measured.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import tempfile
 from typing import Any, TYPE_CHECKING
 
-from rgbt_perception.cli.options import number, parse_size_hw
+from rgbt_perception.cli.options import format_hw, number, parse_size_hw
 
 if TYPE_CHECKING:
     from rgbt_perception.benchmark.side import Side
@@ -117,7 +118,7 @@ def _run_card(args: argparse.Namespace, name: str) -> int:
             note=lambda text: status.update(f'{card.name}: {text}'),
         )
     described = describe_comparison(comparison)
-    size = f'{input_hw[0]}x{input_hw[1]}'
+    size = format_hw(input_hw)
     show(described, f'{card.name} at {size}')
     bounds = list_bounds(card.name, described, sides)
     facts = conditions(
@@ -131,7 +132,14 @@ def _run_card(args: argparse.Namespace, name: str) -> int:
         runs_per_round=args.runs,
     )
     results = {'conditions': facts, **described, **describe_bounds(bounds)}
-    return print_bounds(bounds, write_results(f'engines_{card.name}_{size}', results, args.out))
+    file_name = name_results(card.name, input_hw, args.device)
+    return print_bounds(bounds, write_results(file_name, results, args.out))
+
+
+def name_results(card_name: str, input_hw: tuple[int, int], device: str) -> str:
+    """Return the name of the results file; one of CUDA does not replace that of the CPU."""
+    name = f'engines_{card_name}_{format_hw(input_hw)}'
+    return name if device == 'cpu' else f'{name}_{device.replace(":", "")}'
 
 
 def choose_sides(
@@ -180,13 +188,14 @@ def _choose_precisions(
 
 
 def show(described: Mapping[str, Any], title: str) -> None:
-    """Print one row per engine, and why others were not measured."""
+    """Print one row per engine, and why others were not measured. Memory is that of the host."""
     from rich.console import Console
     from rich.table import Table
 
     clock = described['clock']
     table = Table(title=f'{title}: median of the rounds')
-    for column in ('engine', f'{clock} ms', '/ torch', 'range', 'p50', 'p99', 'MiB', 'start'):
+    memory = 'host MiB' if clock == 'wall' else 'MiB'  # that of a GPU is not measured
+    for column in ('engine', f'{clock} ms', '/ torch', 'range', 'p50', 'p99', memory, 'start'):
         table.add_column(column, justify='left' if column == 'engine' else 'right', no_wrap=True)
     for name, engine in described['engines'].items():
         ratio = engine.get(f'{clock}_ratio')
@@ -205,4 +214,4 @@ def show(described: Mapping[str, Any], title: str) -> None:
     for name, reason in described['not_measured'].items():
         console.print(f'{name}: not measured: {reason}', markup=False, soft_wrap=True)
     if 'drift' not in described:
-        console.print('no ratios, no promises: torch fp32 was not measured', soft_wrap=True)
+        console.print('no ratios: torch fp32 was not measured', soft_wrap=True)

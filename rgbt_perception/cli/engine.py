@@ -17,7 +17,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from rgbt_perception.cli.options import parse_size_hw, positive_float
+from rgbt_perception.cli.options import format_hw, parse_size_hw, positive_float
 
 if TYPE_CHECKING:
     from rgbt_perception.config import EngineConfig
@@ -131,13 +131,13 @@ def _open_once(card: str, engine: EngineConfig, input_hw: tuple[int, int]) -> st
     pipeline.warm_up()
     print(
         f'{card} runs on {pipeline.engine.device} in {pipeline.engine.precision} with backend '
-        f'{pipeline.engine.backend}, input {_format_hw(pipeline.input_hw)} px'
+        f'{pipeline.engine.backend}, input {format_hw(pipeline.input_hw)} px'
     )
     pipeline.close()
     if pipeline.engine.backend == 'openvino':
         return 'one for all sizes'
     builds = pipeline.engine.backend == 'tensorrt' or engine.backend == 'torch'
-    return _format_hw(pipeline.input_hw) if builds else ''
+    return format_hw(pipeline.input_hw) if builds else ''
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -197,7 +197,3 @@ def _count(entries: Sequence[CacheEntry]) -> str:
 
 def _format_size(size_bytes: int) -> str:
     return f'{size_bytes / _MIB:.1f} MiB'
-
-
-def _format_hw(size_hw: tuple[int, int]) -> str:
-    return f'{size_hw[0]}x{size_hw[1]}'

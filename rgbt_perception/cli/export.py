@@ -174,19 +174,29 @@ def _is_graph(args: argparse.Namespace) -> bool:
     return args.precision is not None or args.target is not None
 
 
+def _read_request(args: argparse.Namespace) -> VariantRequest:
+    return VariantRequest(
+        precision=args.precision or 'fp32',
+        target=args.target or 'onnx',
+        opset=args.opset,
+        is_stacked=args.stacked,
+        keep_tokens=1.0 if args.keep_tokens is None else args.keep_tokens,
+    )
+
+
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that would be read by nobody.
 
     Raises:
         ConfigError: If there is nothing to do, or an option is for something else.
     """
-    is_merged = args.keep_tokens is not None and args.keep_tokens < 1.0
+    request = _read_request(args)
     jobs = {
         'run': args.run_dir is not None,
         'metrics': bool(args.metrics),
         'graph': _is_graph(args),
-        'lower': args.precision in {'fp16', 'int8'},
-        'gated': args.precision in {'fp16', 'int8'} or (_is_graph(args) and is_merged),
+        'lower': request.precision != 'fp32',
+        'gated': _is_graph(args) and request.is_gated,
     }
     if not (jobs['run'] or jobs['metrics'] or jobs['graph']):
         raise ConfigError(
@@ -247,13 +257,7 @@ def _export_graph(args: argparse.Namespace) -> int:
 
     exported = export_to_card(
         load_card(args.card),
-        VariantRequest(
-            precision=args.precision or 'fp32',
-            target=args.target or 'onnx',
-            opset=args.opset,
-            is_stacked=args.stacked,
-            keep_tokens=1.0 if args.keep_tokens is None else args.keep_tokens,
-        ),
+        _read_request(args),
         out_dir=args.out,
         pairs=ExportPairs(
             calibration=PairPlan(

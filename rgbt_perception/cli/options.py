@@ -173,3 +173,9 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH; write e.g. 96x128")
     return int(match[1]), int(match[2])
+
+
+def format_hw(size_hw: tuple[int, int]) -> str:
+    """Return a size as HEIGHTxWIDTH, which ``parse_size_hw`` reads."""
+    height, width = size_hw
+    return f'{height}x{width}'

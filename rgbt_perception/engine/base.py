@@ -32,6 +32,7 @@ class EngineState:
         num_reopened: How often the network was opened again.
         fallback_from: Backend that failed, or could not be opened or built, and was replaced by
             another one; '' when none was.
+        fallback_reason: Why it was replaced, '' when none was.
         last_problem: Sentence of the last failure, '' without any.
         building: Better backend that is being opened while this one serves, '' when none is.
     """
@@ -41,6 +42,7 @@ class EngineState:
     num_failures: int = 0
     num_reopened: int = 0
     fallback_from: str = ''
+    fallback_reason: str = ''
     last_problem: str = ''
     building: str = ''
 

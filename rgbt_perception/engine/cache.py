@@ -50,9 +50,9 @@ _PRIVATE_FILE = 0o600
 _BUILDING = 'building-'
 _TIMINGS = '*.timings'
 _TIMINGS_DRAFTS = '*.timings.*'
-# Engines of this process alone, by the digest of their key.
+# Engines of this process alone, and the locks of their builds, by the digest of their key.
 _OUTSIDE: dict[str, Path] = {}
-_OUTSIDE_GUARD = threading.Lock()
+_OUTSIDE_LOCKS: dict[str, threading.Lock] = {}
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -325,7 +325,7 @@ def _fetch_outside(key: CacheKey, build: Callable[[Path], None]) -> Path:
         EngineError: If there is no place for it either.
     """
     try:
-        with _OUTSIDE_GUARD:
+        with _OUTSIDE_LOCKS.setdefault(key.digest, threading.Lock()):
             path = _find_outside(key) or _build_outside(key, build)
             _OUTSIDE[key.digest] = path
             return path

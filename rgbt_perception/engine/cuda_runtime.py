@@ -237,11 +237,6 @@ class CudaGraph:
     destroy: Callable[[], None]
 
 
-def lacks_memory(text: str) -> bool:
-    """Whether what CUDA, TensorRT or torch say of a failure is that memory is lacking."""
-    return 'memory' in text.lower()
-
-
 def _import_cudart() -> ModuleType:
     for name in _MODULES:
         with suppress(ImportError):

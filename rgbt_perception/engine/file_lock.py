@@ -11,6 +11,7 @@ from pathlib import Path
 import shutil
 import threading
 
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in the folder is not waited for
 # Descriptors of the files that this process uses: such a lock lasts as long as the process.
 _IN_USE: dict[Path, int] = {}
 _IN_USE_GUARD = threading.Lock()
@@ -61,7 +62,7 @@ def mark_in_use(path: Path) -> bool:
         if held is not None and _is_at(held, path):
             return True
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, _READ_ONLY)
         except FileNotFoundError:
             return False
         try:
@@ -127,7 +128,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, _READ_ONLY)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 import logging
+from typing import NamedTuple
 
 from rgbt_perception.engine.thread import EngineThread
 from rgbt_perception.errors import BackendUnavailableError, EngineError
@@ -16,6 +17,13 @@ BUILD_TIMEOUT_S = 1800.0  # to open what must first be built, which takes minute
 _LOGGER = logging.getLogger(__name__)
 
 
+class Lost(NamedTuple):
+    """A backend that another one stands in for, and why; '' when none is."""
+
+    backend: str = ''
+    reason: str = ''
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FirstEngine:
     """What was opened, and what was not.
@@ -23,15 +31,13 @@ class FirstEngine:
     Attributes:
         thread: The engine, open.
         backends: Its backend, then those that were not tried.
-        lost: First backend that could not be opened, '' when none was tried in vain.
-        problem: Why the last one could not be, '' when none was tried in vain.
-        hanging: Those that may still be opening; they close themselves.
+        lost: First backend that could not be opened.
+        hanging: Those that are still being opened; they close themselves.
     """
 
     thread: EngineThread
     backends: tuple[str, ...]
-    lost: str
-    problem: str
+    lost: Lost
     hanging: list[EngineThread]
 
 
@@ -54,7 +60,7 @@ def open_first(
         EngineError: If it takes too long.
         Exception: Why the last one that was tried could not be opened.
     """
-    lost, last = '', ''
+    lost = Lost()
     hanging: list[EngineThread] = []
     for index, backend in enumerate(backends):
         is_built_now = must_build and index == 0
@@ -62,18 +68,19 @@ def open_first(
         thread.wait_until_opened(BUILD_TIMEOUT_S if is_built_now else OPEN_TIMEOUT_S)
         if thread.is_open:
             return FirstEngine(
-                thread=thread, backends=backends[index:], lost=lost, problem=last, hanging=hanging
+                thread=thread, backends=backends[index:], lost=lost, hanging=hanging
             )
+        problem = thread.problem
         thread.stop()
-        hanging.append(thread)
-        problem = thread.problem or (
-            _too_long_to_build(backend) if is_built_now else too_long_to_open(backend)
-        )
+        if problem is None:
+            hanging.append(thread)
+            problem = _too_long_to_build(backend) if is_built_now else too_long_to_open(backend)
         is_refusal = isinstance(problem, (BackendUnavailableError, EngineError))
         if not tries_all or not is_refusal or index + 1 == len(backends):
             raise problem
-        _LOGGER.warning("backend '%s' cannot be opened: %s", backend, problem)
-        lost, last = lost or backend, str(problem)
+        reason = str(problem)  # not the exception, which keeps what was half open
+        _LOGGER.warning("backend '%s' cannot be opened: %s", backend, reason)
+        lost = lost if lost.backend else Lost(backend, reason)
     raise AssertionError('no backend was given')
 
 

@@ -90,6 +90,9 @@ def _open_session(onnxruntime: ModuleType, graph: Graph, config: EngineConfig) -
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count_threads(config.num_threads)
     options.inter_op_num_threads = 1
+    # A plan of memory for each input size would take as much again as the values need, and saves
+    # no time (docs/engines.md).
+    options.enable_mem_pattern = False
     options.log_severity_level = _LOG_ERRORS_ONLY
     # Threads that wait would take as much CPU time again as the network needs (docs/engines.md).
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from rgbt_models.card import ModelCard
 from rgbt_models.graph_variant import Graph, GraphVariant
 from rgbt_perception.config import EngineConfig
@@ -19,7 +17,6 @@ PRECISIONS = {
     'onnx': ('fp32', 'fp16', 'int8'),
     'torch': ('fp32', 'bf16', 'fp16'),
 }
-_LOGGER = logging.getLogger(__name__)
 
 
 def choose_precision(card: ModelCard, config: EngineConfig, backend: str) -> str:
@@ -56,16 +53,9 @@ def choose_graph(card: ModelCard, backend: str, precision: str) -> Graph:
     """
     kind = 'fp32' if precision == 'bf16' else precision
     graph = card.find_graph(backend, kind)
-    of_kind = [item for item in card.variants if item.precision == kind]
     if graph is not None:
-        for item in of_kind:
-            if item.target == backend and not item.takes(card.input_hw):
-                _LOGGER.info(
-                    '%s takes images of %s px only, not of %s: %s is taken for %s',
-                    *(item.file, item.input_hw, card.input_hw, graph.path.name, backend),
-                )
         return graph
-    others = [_describe(item) for item in of_kind]
+    others = [_describe(item) for item in card.variants if item.precision == kind]
     found = f'one for {" and ".join(others)}' if others else 'none'
     raise ConfigError(
         f"card '{card.name}' has no {precision} graph for backend '{backend}' ({found}), expected "

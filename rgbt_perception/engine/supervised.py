@@ -37,7 +37,12 @@ import time
 from rgbt_perception.config import EngineConfig, OutputConfig
 from rgbt_perception.engine.base import Engine, EngineState
 from rgbt_perception.engine.failure import as_engine_error
-from rgbt_perception.engine.first_opening import open_first, OPEN_TIMEOUT_S, too_long_to_open
+from rgbt_perception.engine.first_opening import (
+    Lost,
+    open_first,
+    OPEN_TIMEOUT_S,
+    too_long_to_open,
+)
 from rgbt_perception.engine.stages import Images, perceive, takes_images
 from rgbt_perception.engine.thread import EngineThread, Job, T
 from rgbt_perception.engine.upgrade import Upgrade
@@ -107,8 +112,10 @@ class SupervisedEngine:
         )
         self._thread: EngineThread | None = first.thread
         self._backends, self._hanging = first.backends, first.hanging
-        self._lost = first.lost  # what could not be opened; the present backends stand in for it
-        self.state = EngineState(fallback_from=first.lost, last_problem=first.problem)
+        self._unopened = first.lost  # all backends of the start stand in for it
+        self._lost = Lost()  # of these the first one, while another one runs
+        self.state = EngineState()
+        self._set(last_problem=first.lost.reason, **self._fallback())
         self._take_over(first.thread)
 
     def run(self, batch: Batch) -> RawOutputs:
@@ -148,6 +155,8 @@ class SupervisedEngine:
         except Exception as error:  # whatever a runtime raises is its failure
             problem = as_engine_error(error)
             self._note_failure(thread, problem)
+            if problem is error:
+                raise
             raise problem from error
         self._runs_s.append(thread.run_s)
         self._failures_in_row, self._is_on_trial, self._retry_wait_s = 0, False, RETRY_S
@@ -210,8 +219,8 @@ class SupervisedEngine:
             thread = upgrade.take()
         except Exception as error:  # noqa: BLE001 whatever opening raised: the present one stays
             problem = str(as_engine_error(error))
-            self._upgrade, self._lost = None, upgrade.backend
-            self._set(building='', fallback_from=upgrade.backend, last_problem=problem)
+            self._upgrade, self._unopened = None, Lost(upgrade.backend, problem)
+            self._set(building='', last_problem=problem, **self._fallback())
             _LOGGER.warning(
                 "backend '%s' cannot be opened: %s; the network stays on %s",
                 upgrade.backend,
@@ -224,12 +233,12 @@ class SupervisedEngine:
         if self._thread is not None:
             self._abandon(self._thread)
         self._hold(thread)
-        self._upgrade, self._lost = None, ''
+        self._upgrade, self._unopened = None, Lost()
         self._backends, self._index = (upgrade.backend, *self._backends), 0
         self._is_on_trial, self._retry_wait_s = False, RETRY_S
         before = self.backend
         self._take_over(thread)
-        self._set(status='running', fallback_from='', building='')
+        self._set(status='running', building='', **self._fallback())
         _LOGGER.info('the network now runs on %s instead of %s', self.backend, before)
 
     def _open_thread(self) -> EngineThread:
@@ -293,11 +302,11 @@ class SupervisedEngine:
 
     def _adopt(self, thread: EngineThread) -> None:
         self._take_over(thread)
-        self._set(
-            status='running',
-            num_reopened=self.state.num_reopened + 1,
-            fallback_from=self._backends[0] if self._index else self._lost,
-        )
+        self._set(status='running', num_reopened=self.state.num_reopened + 1, **self._fallback())
+
+    def _fallback(self) -> dict[str, str]:
+        lost = self._lost if self._index else self._unopened
+        return {'fallback_from': lost.backend, 'fallback_reason': lost.reason}
 
     def _note_timeout(self, thread: EngineThread, error: EngineTimeoutError) -> None:
         self._set(
@@ -344,6 +353,8 @@ class SupervisedEngine:
         if is_last or self._config.on_error != 'fallback' or self._has_too_many_hanging():
             self._give_up()
             return
+        if not self._index:
+            self._lost = Lost(self._backends[0], self.state.last_problem)
         self._index += 1
         if self.state.status != 'given_up':
             self._set(status='reopening')

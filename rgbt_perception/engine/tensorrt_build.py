@@ -15,6 +15,7 @@ from functools import cache
 import logging
 import os
 from pathlib import Path
+import threading
 from types import ModuleType
 from typing import Any, TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from rgbt_models.card import INPUT_NAMES, verify_file
 from rgbt_models.graph_variant import Graph
 from rgbt_perception.engine.base import check_names
 from rgbt_perception.engine.cache_folder import find_file_problem
-from rgbt_perception.engine.cuda_runtime import lacks_memory
+from rgbt_perception.engine.failure import lacks_memory
 from rgbt_perception.errors import EngineError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Of the memory that the builder may try for one layer; also the limit when the plan runs.
 WORKSPACE_BYTES = 1 << 30
 MAX_SHOWN_ERRORS = 3
+_PRIVATE_FILE = 0o600
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -103,12 +105,24 @@ def build_plan(trt: ModuleType, options: PlanOptions, path: Path) -> None:
     _save_timings(config, timings)
 
 
+class _Errors(threading.local):
+    """What went wrong on the calling thread, in order."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+
 @cache
 def open_log(trt: ModuleType) -> Any:
     """Return the ``ILogger`` of this process: it forwards to logging and remembers errors.
 
     There is one, and it stays: TensorRT keeps the first it is given, beyond what it was given for.
     ``clear`` comes before a step of which ``describe_problem`` and ``lacks_memory`` are to tell.
+
+    Errors are remembered by thread, so that a build, which takes minutes, and what other threads
+    do meanwhile are told apart without waiting. TensorRT works on the thread that calls it unless
+    ``max_threads`` is set, which we leave at 1; should it start a thread of its own all the same,
+    what that says is logged, but neither described nor taken for a lack of memory.
     """
     levels = {
         trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
@@ -120,7 +134,7 @@ def open_log(trt: ModuleType) -> Any:
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # known at run time only
         def __init__(self) -> None:
             super().__init__()
-            self._errors: list[str] = []
+            self._errors = _Errors()
 
         def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             level = levels.get(severity)
@@ -128,16 +142,17 @@ def open_log(trt: ModuleType) -> Any:
                 return
             _LOGGER.log(level, 'TensorRT: %s', msg)
             if level == logging.ERROR:
-                self._errors.append(msg)
+                self._errors.texts.append(msg)
 
         def clear(self) -> None:
-            self._errors.clear()
+            self._errors.texts.clear()
 
         def describe_problem(self) -> str:
-            return self._errors[-1] if self._errors else 'it gives no reason'
+            texts = self._errors.texts
+            return texts[-1] if texts else 'it gives no reason'
 
         def lacks_memory(self) -> bool:
-            return any(map(lacks_memory, self._errors))
+            return any(map(lacks_memory, self._errors.texts))
 
     return Log()
 
@@ -264,6 +279,7 @@ def _save_timings(config: tensorrt.IBuilderConfig, path: Path) -> None:
         return
     draft = path.with_name(f'{path.name}.{os.getpid()}')
     try:
+        draft.touch(_PRIVATE_FILE)  # whatever the umask is: only such a one is loaded again
         draft.write_bytes(timings.serialize())
         draft.replace(path)
     except OSError as error:

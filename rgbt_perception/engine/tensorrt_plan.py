@@ -30,7 +30,7 @@ from rgbt_perception.engine.tensorrt_build import (
     PlanOptions,
     WORKSPACE_BYTES,
 )
-from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError, RGBTError
+from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError
 
 if TYPE_CHECKING:
     import tensorrt
@@ -147,13 +147,12 @@ class PlanLoader:
 def needs_build(card: ModelCard, config: EngineConfig) -> bool:
     """Whether the plan for the card's input size must be built before it can run.
 
-    Starts nothing of TensorRT. Where nothing can be built either, without a GPU or for lack of a
-    graph, it is False: opening the engine says what is wrong.
+    Starts nothing of TensorRT.
+
+    Raises:
+        RGBTError: If that cannot be told, without a GPU or for lack of a graph.
     """
-    try:
-        loader = PlanLoader(import_tensorrt(), card, config, open_device(config))
-    except RGBTError:
-        return False
+    loader = PlanLoader(import_tensorrt(), card, config, open_device(config))
     return not loader.is_built(card.input_hw)
 
 

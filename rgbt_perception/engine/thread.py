@@ -159,7 +159,10 @@ def _warm_up(engine: Engine, batch: Batch) -> float:
     try:
         engine.run(batch)
     except Exception as error:
-        raise as_engine_error(error) from error
+        problem = as_engine_error(error)
+        if problem is error:
+            raise
+        raise problem from error
     return perf_counter() - started
 
 

@@ -23,7 +23,7 @@ from rgbt_models.card import INPUT_NAMES, ModelCard
 from rgbt_models.errors import EncoderError
 from rgbt_perception.config import EngineConfig, OutputConfig
 from rgbt_perception.engine.base import collect_outputs, count_threads, EngineState, parse_device
-from rgbt_perception.engine.cuda_runtime import lacks_memory
+from rgbt_perception.engine.failure import as_engine_error, lacks_memory
 from rgbt_perception.engine.precision import choose_precision
 from rgbt_perception.engine.stages import blank_images, Images
 from rgbt_perception.engine.torch_package import BATCH_SIZE, find_package
@@ -61,15 +61,13 @@ class TorchEngine:
         self.device = str(self._place)
         self.precision = _PRECISIONS.get(str(next(self._model.parameters()).dtype), 'unknown')
         self.state = EngineState()
-        self._runner: CpuRunner | CudaRunner | None
+        self._runner: CpuRunner | CudaRunner | None = None
         self.takes_images = parse_device(config.device) is not None
-        if self.takes_images:
-            use_graph = config.cuda_graph and not card.is_published
-            self._runner = CudaRunner(self._find_network, self.device, use_graph=use_graph)
-            # CUDA loads what it has not run yet: here, where it may take its time.
-            self.perceive(blank_images(card), OutputConfig(score_threshold=0.0))
-        else:
-            self._runner = CpuRunner(self._find_network)
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, batch: Batch) -> RawOutputs:
         """Run the network on one batch; see ``Engine.run``."""
@@ -88,7 +86,18 @@ class TorchEngine:
 
     def close(self) -> None:
         """Release the model."""
+        if self._model is not None:
+            self._model.to('meta')  # frees its weights though the traceback of an error keeps it
         self._model = self._runner = self._stages = None
+
+    def _start(self) -> None:
+        if not self.takes_images:
+            self._runner = CpuRunner(self._find_network)
+            return
+        use_graph = self._config.cuda_graph and not self._card.is_published
+        self._runner = CudaRunner(self._find_network, self.device, use_graph=use_graph)
+        # CUDA loads what it has not run yet: here, where it may take its time.
+        self.perceive(blank_images(self._card), OutputConfig(score_threshold=0.0))
 
     def _find_network(self, inputs: Inputs) -> Network:
         import torch
@@ -197,7 +206,9 @@ def _name_failures(input_hw: tuple[int, int]) -> Iterator[None]:
         yield
     except EngineError:
         raise
-    except (RuntimeError, EncoderError) as error:
+    except (RuntimeError, MemoryError, EncoderError) as error:
+        if lacks_memory(error):
+            raise as_engine_error(error) from error
         raise EngineError(
             f'torch failed on an input of {input_hw} px ({error}); {_find_remedy(error)}'
         ) from error
@@ -205,11 +216,6 @@ def _name_failures(input_hw: tuple[int, int]) -> Iterator[None]:
 
 def _find_remedy(error: Exception) -> str:
     text = str(error).lower()
-    if lacks_memory(text):
-        return (
-            'expected memory for it; free memory of the device, or set a smaller '
-            'model.input_height and model.input_width'
-        )
     if 'torchvision::' in text:  # of another build than torch: it has no operators for the device
         return (
             'expected torchvision with its operators for this device; install the torchvision '

@@ -22,7 +22,7 @@ from rgbt_perception.engine.base import parse_device
 from rgbt_perception.engine.cache import EngineCache
 from rgbt_perception.engine.cache_folder import find_cache_folder
 from rgbt_perception.engine.cache_key import CacheKey
-from rgbt_perception.engine.cuda_runtime import lacks_memory
+from rgbt_perception.engine.failure import lacks_memory
 from rgbt_perception.engine.machine import CUDA_DRIVER, find_cpu_features, find_cpu_name
 from rgbt_perception.engine.precision import choose_precision
 from rgbt_perception.errors import BackendUnavailableError, EngineError
@@ -47,12 +47,11 @@ def prepare_package(card: ModelCard, config: EngineConfig, input_hw: tuple[int, 
         input_hw: Height and width of the network input, px.
 
     Returns:
-        The package; an engine that is opened from now on uses it. One that has already run on
-        this size does not.
+        The package, which ``find_package`` gives to engines that are opened from now on. One that
+        has already run on this size does not use it.
 
     Raises:
-        BackendUnavailableError: If torch is not installed, or an engine with these settings would
-            not use the package.
+        BackendUnavailableError: If torch is not installed, or the model is a published one.
         EngineError: If torch cannot compile it, e.g. without a C++ compiler.
     """
     from rgbt_perception.engine.torch import find_place, load_network
@@ -62,11 +61,6 @@ def prepare_package(card: ModelCard, config: EngineConfig, input_hw: tuple[int, 
         raise BackendUnavailableError(
             f"card '{card.name}' is of a published model, whose work depends on what it sees; "
             f'expected a card that rgbt export wrote; leave the package out'
-        )
-    if not _can_run(config):
-        raise BackendUnavailableError(
-            'packages of this version of torch cannot be captured as a CUDA graph, expected 2.7 '
-            'or newer; install it, or set engine.cuda_graph to false'
         )
 
     def build(path: Path) -> None:
@@ -80,19 +74,27 @@ def find_package(
 ) -> Network | None:
     """Load the package of a card from the engine cache; None when there is none.
 
-    One that torch refuses is left out with a warning, and removed, unless memory is lacking.
+    One that torch refuses is left out with a warning, and removed, unless memory is lacking. One
+    that cannot be captured as a CUDA graph, where the settings want that, is left out, too.
     """
     if card.is_published:
         return None
     cache, key = _open_cache(config), package_key(card, config, input_hw)
     path = cache.find(key)
-    if path is None or not _can_run(config):
+    if path is None:
+        return None
+    if not _can_run(config):
+        _LOGGER.warning(
+            "package '%s' is left out: this version of torch makes none that can be captured as "
+            'a CUDA graph, expected 2.7 or newer; install it, or set engine.cuda_graph to false',
+            path,
+        )
         return None
     try:
         return load_package(path, config.device)
     except EngineError as error:
         _LOGGER.warning('%s; the model runs without it', error)
-        if not lacks_memory(str(error.__cause__)):
+        if not lacks_memory(error.__cause__ or error):
             cache.discard(key)
         return None
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 import sys
 from typing import Any, TYPE_CHECKING
@@ -292,7 +293,7 @@ def main(args: list[str] | None = None, **how: Any) -> int:
         having been logged.
     """
     keep_freed_memory()
-    # OpenCV's pool takes a third more of the processor for images of this size, and no less time.
+    # The work on images is done by the worker's thread: other programs want the other cores.
     cv2.setNumThreads(1)
     stop = note_signals()
     command = sys.argv if args is None else args
@@ -305,7 +306,8 @@ def main(args: list[str] | None = None, **how: Any) -> int:
         return 1
     hows = [{**how, 'cli_args': rig_arguments(rig, command)} for rig in rigs] or [how]
     try:
-        status = _run(stop, hows)
+        with ExitStack() as until_end:
+            status = _run(stop, hows, until_end)
     finally:
         rclpy.try_shutdown()
     if has_busy_threads():
@@ -313,16 +315,18 @@ def main(args: list[str] | None = None, **how: Any) -> int:
     return status
 
 
-def _run(stop: threading.Event, hows: list[dict[str, Any]]) -> int:
+def _run(stop: threading.Event, hows: list[dict[str, Any]], until_end: ExitStack) -> int:
     nodes: list[PerceptionNode] = []
     try:
         for how in hows:
             nodes.append(PerceptionNode(is_stopping=stop.is_set, **how))  # noqa: PERF401 one may fail
-        with logs_forwarded_to(nodes[0].get_logger()):
-            for node in nodes:
-                if node.has_autostart and not node.start():
-                    return 0 if stop.is_set() else 1
-            _spin(stop, nodes)
+        # The lines do not say of which rig they are.
+        logger = nodes[0].get_logger() if len(nodes) == 1 else get_logger(NODE_NAME)
+        until_end.enter_context(logs_forwarded_to(logger))
+        for node in nodes:
+            if node.has_autostart and not node.start():
+                return 0 if stop.is_set() else 1
+        _spin(stop, nodes)
     except ConfigError as error:
         get_logger(NODE_NAME).fatal(f'cannot start: {error}')
         return 1

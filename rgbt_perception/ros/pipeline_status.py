@@ -38,6 +38,7 @@ def engine_status(pipeline: Pipeline, node_name: str) -> DiagnosticStatus:
         'precision': engine.precision,
         'status': state.status,
         'fallback_from': state.fallback_from,
+        'fallback_reason': state.fallback_reason,
         'building': state.building,
         'timeouts': str(state.num_timeouts),
         'failures': str(state.num_failures),
@@ -69,7 +70,7 @@ def _state_finding(state: EngineState, backend: str) -> Finding:
         lost = state.fallback_from
         return Finding(
             WARN,
-            f'running on {backend} because {lost} failed: {state.last_problem}; correct the '
+            f'running on {backend} because {lost} failed: {state.fallback_reason}; correct the '
             f'cause, then activate the node again, or configure it again if {lost} never ran',
         )
     return Finding(OK, '')

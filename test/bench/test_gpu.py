@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Iterator
 import json
 
 import pytest
 import torch
 
+from bench import gpu
 from bench.gpu import (
+    build_model,
     build_sides,
     CALLS_AHEAD,
+    capture_or_fail,
     list_bounds,
     main,
     MAX_REPLAY_MS,
@@ -21,6 +25,7 @@ from bench.gpu import (
 from bench.report import Bound
 from rgbt_models.build import create_model
 from rgbt_perception.engine.torch_runs import repeat
+from rgbt_perception.errors import EngineError
 
 
 class Durations:
@@ -120,10 +125,44 @@ def test_a_sustained_rate_is_of_seconds_with_calls_always_ahead():
     assert queue.num_ahead[-CALLS_AHEAD:] == list(range(CALLS_AHEAD))[::-1]
 
 
-def test_pairs_are_counted_by_what_a_call_takes():
+def test_pairs_are_counted_by_what_a_call_takes(monkeypatch):
+    calls_per_s = {'batch': 250.5, 'host to host': 600.0}
+    monkeypatch.setattr(gpu, 'sustain', lambda call, **_: calls_per_s[call()])
     rates = measure_sustained(stand_ins(), seconds=0.01, mark=lambda: lambda: None)
-    assert set(rates) == {'batch', 'host to host'}
-    assert all(rate > 0.0 for rate in rates.values())
+    assert rates == {'batch': 1002.0, 'host to host': 600.0}
+
+
+@pytest.fixture
+def with_tf32() -> Iterator[None]:
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    yield
+    for backend, is_allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = is_allowed
+
+
+@pytest.mark.usefixtures('with_tf32')
+def test_a_model_is_prepared_as_the_engine_does_it_on_cuda():
+    model = build_model('tiny', 'cpu')
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert model.encoder.use_stacked_batch
+    kernel = next(item for item in model.parameters() if item.ndim == 4 and item.shape[1] > 1)
+    assert kernel.dtype == torch.bfloat16
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_is_not_captured_is_not_measured_as_a_replay(monkeypatch):
+    def call() -> dict[str, torch.Tensor]:
+        return {}
+
+    monkeypatch.setattr(gpu, 'capture_cuda_graph', lambda _: dict)
+    assert capture_or_fail(call) is dict
+    monkeypatch.setattr(gpu, 'capture_cuda_graph', lambda given: given)  # as after a failure
+    with pytest.raises(EngineError, match=r'cannot be captured, .* see the messages above'):
+        capture_or_fail(call)
 
 
 def test_the_roofline_is_of_the_best_matrix_product_of_the_device():

@@ -3,7 +3,13 @@ from __future__ import annotations
 
 import pytest
 
-from bench.page import build_table, DEFAULT_MODEL_PAGE, describe_spread, write_section
+from bench.page import (
+    build_table,
+    DEFAULT_MODEL_PAGE,
+    describe_spread,
+    read_section,
+    write_section,
+)
 from rgbt_perception.errors import ConfigError
 
 
@@ -24,6 +30,7 @@ def test_a_section_is_replaced_and_the_rest_of_the_page_stays(tmp_path):
     page.write_text('head\n<!-- begin one -->\nold\n<!-- end one -->\ntail\n')
     for text in ('new\n', 'newer'):
         write_section(page, 'one', text)
+    assert read_section(page, 'one') == 'newer'
     assert page.read_text() == 'head\n<!-- begin one -->\n\nnewer\n\n<!-- end one -->\ntail\n'
 
 

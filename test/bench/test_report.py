@@ -16,8 +16,11 @@ from bench.report import (
     conditions,
     describe,
     describe_bounds,
+    describe_range,
+    format_hw,
     NOT_INSTALLED,
     number,
+    parse_size_hw,
     print_bounds,
     versions,
     write_results,
@@ -48,6 +51,16 @@ def test_a_bound_reads_as_one_line():
     broken = Bound(name='growth', value=1.5, at_most=1.0, unit='MiB/h')
     assert kept.text == 'kept: p99 ratio 1.1, bound at most 1.2'
     assert broken.text == 'BROKEN: growth 1.5 MiB/h, bound at most 1 MiB/h'
+
+
+def test_a_range_is_median_least_and_most_rounded():
+    assert describe_range([1.0004, 3.0, 2.0]) == {'median': 2.0, 'min': 1.0, 'max': 3.0}
+    assert describe_range([1.00046], digits=4) == {'median': 1.0005, 'min': 1.0005, 'max': 1.0005}
+
+
+def test_a_size_is_written_as_it_is_read():
+    assert format_hw((96, 128)) == '96x128'
+    assert parse_size_hw(format_hw((96, 128))) == (96, 128)
 
 
 def test_one_broken_bound_makes_the_exit_status_1(tmp_path, capsys):

@@ -67,7 +67,7 @@ def test_engines_stand_with_the_ratios_of_their_clock(tmp_path):
     drift = {'what': 'wall time', **SPREAD}
     write(tmp_path, 'engines_x', clock='wall', engines=rows, not_measured={}, drift=drift)
     page = summarise(tmp_path)
-    assert '| engine | wall ms | over torch | memory over torch |' in page
+    assert '| engine | wall ms | over torch | host memory over torch | host MiB |' in page
     assert '| a | 8.000 | 0.500 (0.250 to 0.750) | 0.125 | 64.000 | 10.000 |' in page
     assert 'Drift, wall time: 0.500 (0.250 to 0.750).' in page
 
@@ -76,6 +76,7 @@ def test_engines_without_torch_have_no_ratios(tmp_path):
     refused = {'torch fp32': 'it is not installed'}
     write(tmp_path, 'engines_x', clock='cpu', engines={'a': engine()}, not_measured=refused)
     page = summarise(tmp_path)
+    assert '| engine | cpu ms | over torch | memory over torch | peak MiB |' in page
     assert '| a | 8.000 |  |  | 64.000 | 10.000 |' in page
     assert '* torch fp32: it is not installed' in page
     assert 'Drift' not in page

@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+
 import torch
 from torch import nn, Tensor
 
 from bench import token_merging
-from bench.token_merging import build_tables, describe_times, KEEP_TOKENS, time_shares
+from bench.page import read_section
+from bench.summary import RESULTS_DIR
+from bench.token_merging import (
+    build_tables,
+    describe_times,
+    KEEP_TOKENS,
+    PAGE,
+    SECTION,
+    time_shares,
+)
 
 
 class Network(nn.Module):
@@ -48,3 +59,8 @@ def test_ratios_stand_with_their_range():
     table = build_tables(scores, {'tiny': times})
     assert '| 0.900 (0.800 to 1.000) |' in table
     assert '| 0.500 (0.250 to 0.600) |' in table
+
+
+def test_the_page_is_what_the_committed_results_say():
+    results = json.loads((RESULTS_DIR / 'token_merging.json').read_text('utf-8'))
+    assert read_section(PAGE, SECTION) == build_tables(results['metrics'], results['times'])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, FrozenInstanceError, replace
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ import sys
 from made_models import make_card
 import pytest
 
-from rgbt_models.card import hash_file, list_cards, load_card, verify_file
+from rgbt_models.card import hash_file, list_cards, load_card, save_card, verify_file
 from rgbt_models.errors import CardError, WeightsError
 from rgbt_models.graph_variant import Graph, GraphVariant
 
@@ -104,6 +105,12 @@ def test_a_variant_that_cannot_be_used_is_refused(tmp_path, changes, said):
     assert str(tmp_path.resolve()) in str(error.value)
 
 
+@pytest.mark.parametrize('found', ['x', 5, None, ['file', 'sha256']])
+def test_a_variant_that_is_no_object_is_refused(tmp_path, found):
+    with pytest.raises(CardError, match=r'malformed \(graph variant .* is not an object\)'):
+        load_card(write_card(tmp_path, variants=[found]))
+
+
 def test_a_variant_takes_the_place_of_its_like_and_the_order_is_fixed():
     card = make_card(variants=(graph_variant(), graph_variant(target='onnx')))
     card = card.with_variant(graph_variant(target='onnx', precision='fp16'))
@@ -115,6 +122,20 @@ def test_a_variant_takes_the_place_of_its_like_and_the_order_is_fixed():
 def test_two_variants_for_the_same_target_and_precision_are_refused():
     with pytest.raises(CardError, match='expected at most one for each target and precision'):
         make_card(variants=(graph_variant(), graph_variant(file='other.onnx')))
+
+
+def test_a_card_that_cannot_be_written_leaves_no_draft(tmp_path, monkeypatch):
+    folder = write_card(tmp_path)
+    before = (folder / 'card.json').read_bytes()
+
+    def fill_disk(_path, _target):
+        raise OSError(errno.ENOSPC, 'no space left')
+
+    monkeypatch.setattr(Path, 'replace', fill_disk)
+    with pytest.raises(OSError, match='no space left'):
+        save_card(replace(load_card(folder), version='8'))
+    assert [path.name for path in folder.iterdir()] == ['card.json']
+    assert (folder / 'card.json').read_bytes() == before
 
 
 def test_a_card_cannot_be_changed():

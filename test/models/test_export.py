@@ -12,7 +12,13 @@ import torch
 from rgbt_models import export
 from rgbt_models.card import INPUT_NAMES, OUTPUT_NAMES
 from rgbt_models.errors import ExportError
-from rgbt_models.export import export_graph, largest_relative_error, relative_error
+from rgbt_models.export import (
+    check_parity,
+    export_graph,
+    largest_relative_error,
+    relative_error,
+)
+from rgbt_models.export_opset import lower_to_opset_17
 from rgbt_models.token_merging import set_keep_tokens
 
 
@@ -52,6 +58,18 @@ def test_no_plugins_and_opset_18(exported):
     assert {entry.version for entry in graph.opset_import if entry.domain in domains} == {18}
     control_flow = {'If', 'Loop', 'Scan'}
     assert not control_flow & {node.op_type for node in graph.graph.node}
+
+
+def test_onnx_runtime_computes_each_gelu_in_one_step(exported, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / 'optimised.onnx')
+    onnxruntime.InferenceSession(exported[1], options, providers=['CPUExecutionProvider'])
+    operators = [
+        [node.op_type for node in onnx.load(path).graph.node]
+        for path in (exported[1], tmp_path / 'optimised.onnx')
+    ]
+    assert 'Erf' in operators[0]
+    assert 'Erf' not in operators[1]
 
 
 @pytest.mark.parametrize('size_hw', [(64, 160), (160, 64), (48, 208), (16, 16)])
@@ -99,6 +117,16 @@ def tamper(path, out_path):
     )
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.01, weight.name))
     onnx.save(graph, out_path)
+
+
+def test_a_lowered_graph_reproduces_torch_and_a_tampered_one_is_refused(exported, tmp_path):
+    model, path, _ = exported
+    lowered = tmp_path / 'lowered.onnx'
+    lower_to_opset_17(path, lowered)
+    assert 0.0 < check_parity(model, lowered) <= 1e-4
+    tamper(lowered, lowered)
+    with pytest.raises(ExportError, match='differs from torch by'):
+        check_parity(model, lowered)
 
 
 def test_a_tampered_graph_is_seen(exported, tmp_path):

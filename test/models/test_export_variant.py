@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 import sys
 
 from made_graphs import made_feeds, write_graph
@@ -12,7 +13,7 @@ import torch
 from rgbt_models import export_variant as module
 from rgbt_models.build import ARCHITECTURES, create_model
 from rgbt_models.card import hash_file, save_card
-from rgbt_models.errors import EncoderError, ExportError
+from rgbt_models.errors import CardError, EncoderError, ExportError
 from rgbt_models.export_targets import PREDICTORS
 from rgbt_models.export_variant import check_request, export_variant, find_fp32_modules
 from rgbt_models.graph_variant import GraphVariant, VariantRequest
@@ -46,7 +47,8 @@ def traced(monkeypatch):
     def export_graph(model, path, *, opset, input_hw):
         encoder = model.encoder
         asked.append((encoder.use_stacked_batch, encoder.keep_tokens, opset, input_hw))
-        write_graph(path)
+        graph = onnx.load(write_graph(path))
+        onnx.save(onnx.shape_inference.infer_shapes(graph), path)  # outputs must have a shape
         return 1.26e-6
 
     monkeypatch.setattr(module, 'export_graph', export_graph)
@@ -107,6 +109,33 @@ def test_a_graph_is_made_as_its_target_likes_it_or_as_asked(
         input_hw=asked[3],
         gate=variant.gate,
     )
+
+
+LOWERED = VariantRequest(precision='fp32', target='tensorrt', opset=17)
+
+
+@pytest.mark.usefixtures('traced')
+def test_the_card_says_the_parity_of_an_fp32_graph_after_it_was_lowered(
+    card, tmp_path, monkeypatch
+):
+    def check_parity(_model, path, input_hw):
+        assert [item.version for item in onnx.load(path).opset_import] == [17]
+        assert input_hw is None
+        return 3.45e-6
+
+    monkeypatch.setattr(module, 'check_parity', check_parity)
+    variant = export_variant(card, LOWERED, tmp_path, calibrate=refuse)
+    assert variant.gate == {'onnx_parity': 3.5e-6}
+
+
+@pytest.mark.usefixtures('traced')
+def test_a_lowered_graph_that_differs_from_torch_is_not_written(card, tmp_path, monkeypatch):
+    monkeypatch.setattr('rgbt_models.export.largest_relative_error', lambda *_: 1.1e-4)
+    folder = tmp_path / 'out'
+    folder.mkdir()
+    with pytest.raises(ExportError, match=r'differs from torch by 1\.1e-04, allowed is 1e-04'):
+        export_variant(card, LOWERED, folder, calibrate=refuse)
+    assert list(folder.iterdir()) == []
 
 
 def test_an_int8_graph_is_calibrated_after_the_parity_check(card, traced, tmp_path, monkeypatch):
@@ -186,7 +215,26 @@ def test_no_architecture_is_left_out_above():
     assert set(ARCHITECTURES) == {'tiny', 'small', 'base'}
 
 
-def test_tokens_that_cannot_be_merged_are_said_before_any_work(card):
+def test_tokens_that_cannot_be_merged_are_said_without_reading_weights(card):
+    card.weights_path.unlink()
     request_ = VariantRequest(precision='fp32', target='onnx', keep_tokens=0.3)
     with pytest.raises(EncoderError, match=r'keep_tokens is 0\.3, expected 0\.5 to 1'):
         check_request(card, request_)
+    check_request(card, replace(request_, keep_tokens=0.75))
+
+
+def test_a_published_model_is_refused_before_any_work(card, traced, tmp_path):
+    card = replace(card, architecture='vit_upernet')
+    request_ = VariantRequest(precision='int8', target='onnx')
+    with pytest.raises(CardError, match=r'published model \(vit_upernet\), of which no graph'):
+        export_variant(card, request_, tmp_path, calibrate=refuse)
+    assert traced == []
+
+
+@pytest.mark.parametrize(
+    ('precision', 'keep_tokens', 'is_gated'),
+    [('fp32', 1.0, False), ('fp32', 0.99, True), ('fp16', 1.0, True), ('int8', 0.75, True)],
+)
+def test_all_but_an_fp32_graph_with_all_tokens_is_gated(precision, keep_tokens, is_gated):
+    request_ = VariantRequest(precision=precision, target='onnx', keep_tokens=keep_tokens)
+    assert request_.is_gated is is_gated

@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 import json
 
 from made_models import make_card, painted_sample, small_model
+from made_variants import with_variant
 import pytest
 
 from rgbt_models import publish
 from rgbt_models.build import ARCHITECTURES
 from rgbt_models.calibrate import CalibrationFit
-from rgbt_models.card import CARDS_DIR, load_card, MdiCalibration, verify_file
+from rgbt_models.card import CARDS_DIR, load_card, MdiCalibration, save_card, verify_file
 from rgbt_models.errors import CardError, DatasetError, ExportError, WeightsError
 from rgbt_models.label_sets import DETECTION_CLASSES, PACKAGE_LABEL_SET, SEGMENTATION_CLASSES
 from rgbt_models.normalise import ThermalNormaliser
@@ -140,6 +141,33 @@ def test_a_run_that_cannot_be_exported_leaves_the_old_card_whole(run_dir, tmp_pa
     assert len(list(card.folder.iterdir())) == 3
     card = publish_run(version='2', **settings)
     verify_file(card.weights_path, card.weights_sha256)
+
+
+def test_graphs_of_the_former_weights_go_with_them(run_dir, tmp_path):
+    settings = {'run_dir': run_dir, 'card_dir': tmp_path / 'mine', 'calibration_pairs': 4}
+    former = with_variant(publish_run(version='1', **settings), 'onnx', 'int8')
+    save_card(former)
+    card = publish_run(version='2', **settings)
+    assert load_card(card.folder).variants == ()
+    assert sorted(path.name for path in card.folder.iterdir()) == [
+        'card.json',
+        'model.onnx',
+        'model.safetensors',
+    ]
+
+
+def test_an_interrupted_export_can_be_repeated_into_the_new_folder(run_dir, tmp_path, monkeypatch):
+    settings = {'run_dir': run_dir, 'card_dir': tmp_path / 'mine', 'calibration_pairs': 4}
+    with monkeypatch.context() as patch:
+        patch.setattr('rgbt_models.card_folder.save_card', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            publish_run(version='1', **settings)
+    card = publish_run(version='1', **settings)
+    verify_file(card.weights_path, card.weights_sha256)
+
+
+def interrupt(_card):
+    raise KeyboardInterrupt
 
 
 def test_a_folder_with_other_files_is_not_published_to(run_dir, tmp_path):

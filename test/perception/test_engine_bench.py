@@ -1,23 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
-import shutil
 import subprocess
 import sys
 
-from made_models import small_model
-import numpy as np
 import pytest
 
-from rgbt_models import export, export_variant
-from rgbt_models.build import ARCHITECTURES
-from rgbt_models.card import CARDS_DIR, load_card, save_card, verify_file
-from rgbt_models.graph_variant import GraphVariant
-from rgbt_perception.benchmark.cards import draw_feeds, NUM_FEEDS, opened_card
+from rgbt_perception.benchmark import engines
 from rgbt_perception.benchmark.engines import (
     BASELINE,
     compare_engines,
@@ -31,7 +23,7 @@ from rgbt_perception.benchmark.engines import (
 )
 from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
 from rgbt_perception.benchmark.side import Opening, Side, SideProcess, Task, Turn
-from rgbt_perception.errors import ExportError, ProcessError
+from rgbt_perception.errors import ProcessError
 
 ONNX = Side(backend='onnx', precision='fp32')
 OTHER = Side(backend='openvino', precision='fp32')
@@ -102,7 +94,7 @@ def test_on_cuda_wall_time_is_compared_and_nothing_is_promised():
     assert list_bounds('made', described, [BASELINE, ONNX, OTHER]) == []
 
 
-def test_without_torch_there_are_figures_but_no_ratios_and_no_promises():
+def test_without_torch_there_are_figures_but_no_ratios():
     comparison = made_comparison()
     del comparison.measured[BASELINE]
     described = describe_comparison(comparison)
@@ -110,7 +102,30 @@ def test_without_torch_there_are_figures_but_no_ratios_and_no_promises():
     assert engine['cpu_ms']['median'] == 77.5
     assert not [name for name in engine if name.endswith('_ratio')]
     assert 'drift' not in described
-    assert list_bounds('made', described, [BASELINE, OTHER]) == []
+
+
+@pytest.mark.parametrize(
+    ('sides', 'is_installed', 'broken'),
+    [
+        ([OTHER], True, []),  # nobody asked for torch
+        ([BASELINE, OTHER], False, []),
+        ([BASELINE, OTHER], True, ['made, torch fp32: rounds measured']),
+        ([ONNX, OTHER], True, ['made, onnx fp32: start to first result, cold or usual']),
+    ],
+)
+def test_without_torch_the_start_is_judged_and_torch_itself_where_it_is_installed(
+    sides, is_installed, broken, monkeypatch
+):
+    monkeypatch.setattr(engines, 'find_spec', lambda name: name if is_installed else None)
+    comparison = made_comparison()
+    del comparison.measured[BASELINE]
+    comparison.refused[BASELINE.name] = 'it cannot be imported'
+    comparison.measured[OTHER].openings[0] = opening(1.5)
+    bounds = list_bounds('made', describe_comparison(comparison), sides)
+    start = next(bound for bound in bounds if bound.name.startswith('made, openvino fp32'))
+    assert (start.value, start.at_most, start.unit) == (1.5, 2.0, 's')
+    assert not any('over torch' in bound.name for bound in bounds)
+    assert [bound.name for bound in bounds if not bound.is_kept] == broken
 
 
 def test_the_slower_of_the_cold_and_the_usual_start_counts():
@@ -149,6 +164,47 @@ def test_engines_take_turns_and_what_cannot_be_opened_says_why(tmp_path):
         assert first.load_s > first.open_s > 0.0
         assert (first.backend, first.precision) == (side.backend, side.precision)
     assert notes.index('round 2 of 2: onnx fp32') > notes.index('round 1 of 2: onnx fp32')
+
+
+class Process:
+    """Stand-in for the process of a side that notes who did what in which order."""
+
+    order: list[str]
+
+    def __init__(self, side: Side, _task: Task) -> None:
+        self.side, self.opening = side, opening(1.0)
+        Process.order.append(f'open {side.name}')
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, num_runs: int) -> Turn:
+        Process.order.append(f'run {self.side.name}')
+        return turn(*[1.0] * num_runs)
+
+    def peak_memory_bytes(self) -> int:
+        return MIB
+
+    def close(self) -> None:
+        Process.order.append(f'close {self.side.name}')
+
+
+def test_torch_has_the_first_and_the_last_turn_of_every_round(tmp_path, monkeypatch):
+    Process.order = []
+    monkeypatch.setattr(engines, 'SideProcess', Process)
+    compare_engines(task(tmp_path), [ONNX, OTHER], num_rounds=2, num_runs=1)
+    names = [BASELINE.name, ONNX.name, OTHER.name]
+    turns = [f'run {name}' for name in (*names, BASELINE.name)]
+    assert Process.order == [
+        *(f'{what} {name}' for name in names for what in ('open', 'close')),
+        *(f'open {name}' for name in names),
+        *turns,
+        *turns,
+        *(f'close {name}' for name in reversed(names)),
+    ]
 
 
 def test_an_engine_is_measured_where_torch_cannot_be_opened(tmp_path):
@@ -213,93 +269,6 @@ def test_a_worker_runs_with_the_settings_of_the_node():
     command = [sys.executable, '-c', WORKER_CODE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout) == {'settings': ['memory', 1]}
-
-
-def test_a_random_card_is_a_whole_card_of_the_size_asked_for(monkeypatch):
-    monkeypatch.setitem(ARCHITECTURES, 'made', lambda **_: small_model())
-    # Tracing has tests of its own, and takes long.
-    monkeypatch.setattr(export, 'export_graph', lambda _model, path: path.write_bytes(b'graph'))
-    with opened_card('random:made', (64, 96)) as card:
-        folder = card.folder
-        assert card.input_hw == (64, 96)
-        assert card.training_data.startswith('None: random weights')
-        verify_file(card.graph_path, card.graph_sha256)
-        verify_file(card.weights_path, card.weights_sha256)
-    assert not folder.exists()
-
-
-def test_a_card_of_the_user_is_taken_as_it_is():
-    sides = [side for side in SIDES if side.precision != 'int8']  # of model.onnx and the weights
-    with opened_card('tiny', sides=sides) as card:
-        assert card.folder == CARDS_DIR / 'tiny'
-
-
-def fail_for_openvino(card, request, folder, *, calibrate) -> GraphVariant:
-    if request.target == 'openvino':
-        raise ExportError('it needs NNCF')
-    (folder / 'made.onnx').write_bytes(b'graph')
-    assert len(calibrate()) == NUM_FEEDS
-    return GraphVariant(
-        file='made.onnx',
-        sha256='0',
-        precision=request.precision,
-        target=request.target,
-        opset=18,
-        is_stacked=False,
-    )
-
-
-@pytest.fixture
-def bare_card(tmp_path) -> str:
-    """Folder of a card without variants."""
-    folder = tmp_path / 'bare'
-    shutil.copytree(CARDS_DIR / 'tiny', folder)
-    save_card(dataclasses.replace(load_card(folder), variants=()))
-    return str(folder)
-
-
-INT8_SIDES = [Side(backend=name, precision='int8') for name in ('torch', 'openvino', 'onnx')]
-
-
-def test_a_graph_that_cannot_be_made_leaves_out_its_engine_only(bare_card, monkeypatch):
-    monkeypatch.setattr(export_variant, 'export_variant', fail_for_openvino)
-    refused: dict[str, str] = {}
-    with opened_card(bare_card, sides=INT8_SIDES, refused=refused) as card:
-        assert card.find_graph('onnx', 'int8') is not None
-        assert load_card(card.folder).variants == card.variants
-    assert refused == {'openvino int8': 'it needs NNCF'}
-    assert not load_card(bare_card).variants
-
-
-def test_a_graph_that_cannot_be_made_is_an_error_where_nobody_takes_it(bare_card, monkeypatch):
-    monkeypatch.setattr(export_variant, 'export_variant', fail_for_openvino)
-    with (
-        pytest.raises(ExportError, match='it needs NNCF'),
-        opened_card(bare_card, sides=INT8_SIDES),
-    ):
-        pass
-
-
-def test_without_torch_no_graph_and_no_random_card_can_be_made(bare_card, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'rgbt_models.export_variant', None)
-    refused: dict[str, str] = {}
-    with opened_card(bare_card, sides=INT8_SIDES, refused=refused):
-        pass
-    assert list(refused) == ['openvino int8', 'onnx int8']
-    assert "run: pip install 'rgbt_perception[train]'" in refused['onnx int8']
-    monkeypatch.setitem(sys.modules, 'torch', None)
-    with (
-        pytest.raises(ExportError, match=r"'random:small' cannot be made .*; run: pip install"),
-        opened_card('random:small'),
-    ):
-        pass
-
-
-def test_feeds_have_the_inputs_of_the_network():
-    feeds = draw_feeds((32, 48))
-    assert [value.shape for value in feeds[0].values()] == [(1, 3, 32, 48), (1, 3, 32, 48), (1, 2)]
-    assert all(value.dtype == np.float32 for value in feeds[0].values())
-    assert not np.array_equal(feeds[0]['rgb'], feeds[1]['rgb'])
 
 
 MS = 1_000_000

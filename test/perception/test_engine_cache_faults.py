@@ -175,6 +175,11 @@ def link_to_copy(path: Path) -> None:
     path.symlink_to(copy)
 
 
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def give_to_nobody(path: Path) -> None:
     if os.geteuid():
         pytest.skip('needs the rights of the superuser')
@@ -185,6 +190,7 @@ def give_to_nobody(path: Path) -> None:
     ('plant', 'engine_sentence'),
     [
         (link_to_copy, 'is no regular file'),
+        (replace_by_pipe, 'is no regular file'),
         (give_to_nobody, f'belongs to user {NOBODY}, not {os.geteuid()}'),
         (lambda path: path.chmod(0o620), 'may be written to by others'),
         (lambda path: path.chmod(0o602), 'may be written to by others'),

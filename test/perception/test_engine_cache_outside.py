@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import errno
 import fcntl
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import subprocess
 import sys
 import tempfile
+import threading
 
 from engine_cache_peer import content_of, make_key
 import pytest
@@ -67,6 +69,21 @@ def test_one_that_is_refused_is_removed_and_built_again(temporary):
     cache.discard(KEY)
     assert not list(temporary.iterdir())
     assert cache.fetch(KEY, lambda path: path.write_bytes(b'new')).read_bytes() == b'new'
+
+
+def test_another_engine_does_not_wait_for_one_that_is_being_built():
+    is_free = threading.Event()
+
+    def build_slowly(path: Path) -> None:
+        assert is_free.wait(10.0)
+        build(path)
+
+    with ThreadPoolExecutor(1) as executor:
+        slow = executor.submit(EngineCache(None).fetch, KEY, build_slowly)
+        quick = EngineCache(None).fetch(make_key('made 8'), build)
+        assert not slow.done()
+        is_free.set()
+        assert slow.result() != quick
 
 
 def test_one_that_somebody_removed_is_built_again():

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 from engine_opener import BATCH, engine_factory, Opener, QUICK, run_until, WARM_UP
 from fakes import FailingEngine, FakeEngine, HangingEngine
@@ -27,9 +29,43 @@ def test_auto_leaves_what_does_not_open_for_the_next_backend(make_engine, caplog
     engine = make_engine(opener)
     assert engine.backend == 'onnx'
     assert engine.state == EngineState(
-        fallback_from='openvino', last_problem='no such instruction'
+        fallback_from='openvino',
+        fallback_reason='no such instruction',
+        last_problem='no such instruction',
     )
     assert caplog.messages == ["backend 'openvino' cannot be opened: no such instruction"]
+
+
+def test_of_several_that_do_not_open_the_best_is_named_with_its_own_reason(make_engine):
+    engine = make_engine(
+        Opener(
+            tensorrt=[EngineError('no driver')], openvino=[EngineError('no')], onnx=[FakeEngine()]
+        )
+    )
+    state = engine.state
+    assert (engine.backend, state.fallback_from) == ('onnx', 'tensorrt')
+    assert state.fallback_reason == 'no driver'
+
+
+def test_what_failed_to_open_is_not_kept(make_engine):
+    bad = FailingEngine()
+    watched = weakref.ref(bad)
+    engine = make_engine(Opener(tensorrt=[bad], torch=[FakeEngine()]))
+    del bad
+    gc.collect()
+    assert (engine.backend, watched()) == ('torch', None)
+
+
+def test_a_later_failure_does_not_become_the_reason_of_the_fallback(make_engine):
+    opener = Opener(
+        openvino=[EngineError('no such instruction')], onnx=[FailingEngine(num_good=1)]
+    )
+    engine = make_engine(opener)
+    with pytest.raises(EngineError):
+        engine.run(BATCH)
+    state = engine.state
+    assert state.last_problem != 'no such instruction'
+    assert (state.fallback_from, state.fallback_reason) == ('openvino', 'no such instruction')
 
 
 @pytest.mark.parametrize(
@@ -45,7 +81,7 @@ def test_auto_leaves_what_opens_but_fails_its_first_run_for_the_next_backend(mak
 
 
 def test_auto_leaves_what_hangs_in_its_first_run_for_the_next_backend(make_engine, monkeypatch):
-    monkeypatch.setattr(f'{LIMITS}.OPEN_TIMEOUT_S', 0.1)
+    monkeypatch.setattr(f'{LIMITS}.OPEN_TIMEOUT_S', 1.0)
     hanging = HangingEngine()
     engine = make_engine(Opener(openvino=[hanging], onnx=[FakeEngine()]))
     hanging.release()

@@ -14,6 +14,7 @@ from torch_engines import build_torch_card, HW, noise_batch, torch_config
 from rgbt_models.build import create_model, load_model
 from rgbt_models.card import load_card, ModelCard, OUTPUT_NAMES
 from rgbt_models.errors import EncoderError
+from rgbt_perception.engine.failure import as_engine_error
 from rgbt_perception.engine.torch import load_network, TorchEngine
 from rgbt_perception.engine.torch_precision import fold_batch_norms, lower_precision
 from rgbt_perception.errors import ConfigError, EngineError
@@ -139,14 +140,13 @@ def test_float32_on_cuda_is_not_rounded_to_tf32(precision: str, card: ModelCard,
 @pytest.mark.parametrize(
     ('error', 'remedy'),
     [
-        (RuntimeError('CUDA out of memory'), 'free memory of the device'),
         (
             NotImplementedError("Could not run 'torchvision::nms' with arguments from 'CUDA'"),
             'install the torchvision that belongs to this torch',
         ),
         (EncoderError('images are 63 px high'), 'check model.input_height'),
         (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), 'check model.input_height'),
-        (RuntimeError('CUDA error: unspecified launch failure'), 'see what else uses the device'),
+        (RuntimeError('CUDA error: an illegal memory access'), 'see what else uses the device'),
     ],
 )
 def test_a_failure_is_followed_by_what_helps_against_it(card, tmp_path, error, remedy):
@@ -157,3 +157,20 @@ def test_a_failure_is_followed_by_what_helps_against_it(card, tmp_path, error, r
     engine._runner = fail
     with pytest.raises(EngineError, match=rf'on an input of \(64, 80\) px \(.*\); .*{remedy}'):
         engine.run(noise_batch())
+
+
+@pytest.mark.parametrize('error', [RuntimeError('CUDA out of memory'), MemoryError('bad_alloc')])
+def test_a_lack_of_memory_is_explained_once(card, tmp_path, error):
+    def fail(*_):
+        raise error
+
+    engine = TorchEngine(card, torch_config(tmp_path))
+    engine._runner = fail
+    with pytest.raises(EngineError) as caught:
+        engine.run(noise_batch())
+    explained = (
+        f'the engine ran out of memory ({error}), expected room for one pair; free memory, or set '
+        f'a smaller model.input_height and model.input_width'
+    )
+    assert str(caught.value) == explained
+    assert str(as_engine_error(caught.value)) == explained  # what a supervisor makes of it

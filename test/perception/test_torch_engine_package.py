@@ -118,7 +118,14 @@ def test_an_engine_on_cuda_leaves_its_model_in_host_memory_while_packages_fit(
     assert moved == [torch.device('cpu')]  # that of the engine
 
 
-@pytest.mark.parametrize(('reason', 'stays'), [('not for this', False), ('out of memory', True)])
+@pytest.mark.parametrize(
+    ('reason', 'stays'),
+    [
+        ('not for this', False),
+        ('an illegal memory access was encountered', False),
+        ('out of memory', True),
+    ],
+)
 def test_a_refused_package_is_left_out_and_removed_unless_memory_is_lacking(
     reason: str,
     stays: bool,
@@ -168,6 +175,15 @@ def test_every_version_of_torch_is_told_what_it_understands(
     assert load_package(path, 'cuda:1')[1:] == [str(path), *given]
 
 
+@pytest.fixture
+def orin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one GPU, as far as torch tells."""
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (8, 7))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'Orin')
+
+
+@pytest.mark.usefixtures('orin')
 @pytest.mark.parametrize(
     ('load', 'options', 'is_captured'),
     [
@@ -181,16 +197,33 @@ def test_no_package_is_captured_that_several_threads_may_share(
     load, options, is_captured, card: ModelCard, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr('torch._inductor.aoti_load_package', load)
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (8, 7))
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'Orin')
     settings = torch_config(tmp_path, **options)
     key = package_key(card, settings, HW)
     EngineCache(Path(settings.cache_dir)).fetch(key, lambda path: path.write_bytes(b'package'))
     assert (find_package(card, settings, HW) is None) == is_captured
-    if is_captured:
-        with pytest.raises(BackendUnavailableError, match=r'cannot be captured as a CUDA graph'):
-            prepare_package(card, settings, HW)
+
+
+@pytest.mark.usefixtures('orin')
+def test_a_package_is_prepared_for_those_who_capture_nothing_too(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    monkeypatch.setattr('torch._inductor.aoti_load_package', load_of_2_6)
+    monkeypatch.setattr('rgbt_perception.engine.torch.load_network', lambda *_: MarkedModel())
+    monkeypatch.setattr(torch.nn.Module, 'to', lambda model, _: model)
+    monkeypatch.setattr(
+        'rgbt_perception.engine.torch_package.build_package',
+        lambda model, input_hw, path: path.write_bytes(b'package'),
+    )
+    captured = torch_config(tmp_path, device='cuda:0')  # as `rgbt engine build` has it
+    path = prepare_package(card, captured, HW)
+    assert find_package(card, replace(captured, cuda_graph=False), HW) == ['2.6', str(path)]
+    assert not caplog.messages
+    assert find_package(card, captured, HW) is None
+    (message,) = caplog.messages
+    assert message == (
+        f"package '{path}' is left out: this version of torch makes none that can be captured as "
+        f'a CUDA graph, expected 2.7 or newer; install it, or set engine.cuda_graph to false'
+    )
 
 
 def test_without_a_package_the_compiler_is_not_imported_which_takes_seconds(

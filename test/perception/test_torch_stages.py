@@ -10,28 +10,27 @@ from pathlib import Path
 
 from engine_opener import engine_factory, Opener, QUICK, wait_for
 from fakes import build_card, build_outputs, build_pair, FakeEngine, rgb_frame, thermal_frame
+from made_outputs import as_tensors, draw_outputs, INPUT_HW, SOURCES
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_engines import build_torch_card, HW, torch_config
 
-from rgbt_models.card import ModelCard, OUTPUT_NAMES
+from rgbt_models.card import ModelCard
 from rgbt_perception.config import build_config, OutputConfig
+from rgbt_perception.engine import torch_stages
 from rgbt_perception.engine.stages import Images, perceive
 from rgbt_perception.engine.torch import load_network, TorchEngine
-from rgbt_perception.engine.torch_stages import find_boxes, TorchStages
+from rgbt_perception.engine.torch_stages import TorchStages
 from rgbt_perception.errors import EngineError
 from rgbt_perception.geometry import letterbox_transform
 from rgbt_perception.pipeline import Pipeline
-from rgbt_perception.postprocess import decode_detections, decode_label_map
+from rgbt_perception.postprocess import decode_label_map
 from rgbt_perception.preprocess import build_batch
 from rgbt_perception.types import Mode, Pair, RawOutputs, Result, UNLABELED
 
 CPU = torch.device('cpu')
-INPUT_HW = (96, 160)
-# Whole pixels: the same size, larger, padded above and beside, smaller. Fractions: the others.
-SOURCES = [(96, 160), (192, 320), (96, 320), (48, 40), (101, 67), (33, 250), (7, 5), (480, 640)]
 LABELLED = [(24, 40), (96, 160), (480, 800), (101, 67), (90, 150), (7, 5)]
 
 
@@ -72,82 +71,6 @@ def test_a_blind_rgb_frame_gives_only_the_size(card):
     assert not rgb.any()
     assert available.tolist() == [[0, 1]]
     np.testing.assert_allclose(thermal.numpy(), wanted.thermal, atol=2e-5)
-
-
-def draw_outputs(
-    seed: int, *, num_anchors: int = 400, num_classes: int = 7, num_labels: int = 6
-) -> RawOutputs:
-    """Random outputs; many scores are equal, and boxes overlap, also across the border."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(-1.0, 1.5, (1, num_anchors, num_classes)).round(1)
-    corner = rng.uniform(-20, (INPUT_HW[1], INPUT_HW[0]), (num_anchors, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(0, 60, (num_anchors, 2))], axis=1)
-    cells_hw = (INPUT_HW[0] // 4, INPUT_HW[1] // 4)
-    return RawOutputs(
-        class_logits=logits.astype(np.float32),
-        boxes_xyxy=boxes.astype(np.float32)[None],
-        segmentation_logits=rng.normal(0, 3, (1, num_labels, *cells_hw)).astype(np.float32),
-        share_map=rng.uniform(size=(1, 1, 6, 10)).astype(np.float32),
-        rgb_shares=rng.uniform(size=(1, 3)).astype(np.float32),
-        entropies=rng.uniform(size=(1, 2)).astype(np.float32),
-    )
-
-
-def as_tensors(raw: RawOutputs) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(getattr(raw, name)) for name in OUTPUT_NAMES}
-
-
-def assert_same_detections(raw: RawOutputs, source_hw: tuple[int, int], config: OutputConfig):
-    letterbox = letterbox_transform(source_hw, INPUT_HW)
-    wanted = decode_detections(raw, letterbox, source_hw, config)
-    found = find_boxes(as_tensors(raw), letterbox, source_hw, config)
-    np.testing.assert_array_equal(found['class_ids'].numpy(), wanted.class_ids)
-    np.testing.assert_allclose(found['scores'].numpy(), wanted.scores, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found['boxes_xyxy'].numpy(), wanted.boxes_xyxy, rtol=0, atol=1e-3)
-    return wanted
-
-
-@pytest.mark.parametrize('source_hw', SOURCES)
-@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.9, 1.0])
-def test_detections_and_their_order_are_those_of_the_cpu(source_hw, threshold):
-    config = OutputConfig(score_threshold=threshold, nms_iou=0.45, max_detections=1000)
-    for seed in range(3):
-        wanted = assert_same_detections(draw_outputs(seed), source_hw, config)
-        assert bool(len(wanted)) == (threshold < 1.0)
-
-
-def test_the_threshold_is_inclusive_and_the_best_are_kept_of_equal_ones():
-    raw = draw_outputs(0)
-    raw.class_logits[:] = 0.0  # a score of exactly .5
-    for threshold, limit in ((0.5, 1000), (0.5, 3), (0.5000001, 1000)):
-        config = OutputConfig(score_threshold=threshold, max_detections=limit)
-        wanted = assert_same_detections(raw, (480, 640), config)
-        assert (len(wanted) > 0) == (threshold == 0.5)
-        assert len(wanted) <= limit
-
-
-def test_scores_near_1_are_rounded_and_ordered_as_on_the_cpu():
-    raw = draw_outputs(0)
-    raw.class_logits[:] = np.random.default_rng(1).uniform(8.0, 17.0, raw.class_logits.shape)
-    config = OutputConfig(nms_iou=1.0, max_detections=1000)
-    assert_same_detections(raw, INPUT_HW, config)
-
-
-@pytest.mark.parametrize('overlap', [0.5, 0.49])
-def test_an_overlap_of_exactly_the_limit_is_kept(overlap):
-    raw = draw_outputs(0, num_anchors=2, num_classes=1)
-    raw.class_logits[:] = 2.0
-    raw.boxes_xyxy[0] = [[10, 10, 40, 30], [20, 10, 50, 30]]  # 400 of 800 px
-    config = OutputConfig(nms_iou=overlap)
-    assert len(assert_same_detections(raw, INPUT_HW, config)) == (2 if overlap == 0.5 else 1)
-
-
-def test_a_sliver_suppresses_nothing():
-    raw = draw_outputs(0, num_anchors=2, num_classes=1)
-    raw.class_logits[0, :, 0] = [3.0, 2.0]
-    raw.boxes_xyxy[0] = [[10, 10, 40, 10.9], [10, 10, 40, 11.1]]
-    config = OutputConfig(nms_iou=0.5)
-    assert len(assert_same_detections(raw, INPUT_HW, config)) == 1
 
 
 def test_label_maps_are_those_of_the_cpu_but_for_ties_within_rounding():
@@ -231,12 +154,12 @@ def test_an_engine_names_failures_and_leaves_named_ones_as_they_are(tmp_path, mo
     with pytest.raises(EngineError, match=r"^output '\w+' of the network has non-finite"):
         engine.perceive(images, OutputConfig())
 
-    def run_out_of_memory(*_):
-        raise RuntimeError('CUDA out of memory')
+    def fail(*_):
+        raise RuntimeError('CUDA error: unspecified launch failure')
 
-    monkeypatch.setattr(TorchStages, 'prepare', run_out_of_memory)
+    monkeypatch.setattr(TorchStages, 'prepare', fail)
     with pytest.raises(
-        EngineError, match=r'^torch failed on an input of \(64, 80\) px \(CUDA out'
+        EngineError, match=r'^torch failed on an input of \(64, 80\) px \(CUDA err'
     ):
         engine.perceive(images, OutputConfig())
     engine.close()
@@ -258,13 +181,35 @@ class Transfers(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_device_is_waited_for_as_rarely_as_can_be(card):
+def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets, for every download, how many tensors it took; no other way stays.
+
+    On the CPU a download is a copy like any other, which ``Transfers`` cannot tell.
+    """
+    download, sizes = torch_stages._download, []
+
+    def count(tensors):
+        sizes.append(len(tensors))
+        return download(tensors)
+
+    def refuse(*_):
+        pytest.fail('this waits for the device once more')
+
+    monkeypatch.setattr(torch_stages, '_download', count)
+    for name in ('cpu', 'tolist', 'item'):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    return sizes
+
+
+def test_the_device_is_waited_for_as_rarely_as_can_be(card, monkeypatch):
     stages, config = TorchStages(CPU), OutputConfig(score_threshold=0.3)
     outputs, images = as_tensors(draw_outputs(0)), build_images(card, (101, 67))
     stages.perceive(lambda *_: outputs, images, config)  # uploads what all pairs share
+    downloads = count_downloads(monkeypatch)
     with Transfers() as transfers:
         found = stages.perceive(lambda *_: outputs, images, config)
     assert len(found.detections)
+    assert len(downloads) == 1
     assert transfers.names == {'nonzero': 1, 'nms': 1}
 
 
@@ -273,18 +218,38 @@ def stream_of_its_own(stream):
     yield
 
 
-def test_an_engine_on_cuda_has_run_once_when_it_is_open_and_takes_images(tmp_path, monkeypatch):
+@pytest.fixture
+def cuda_on_cpu(monkeypatch):
     """All that is done on CUDA, with the network and its stages on the CPU."""
+    monkeypatch.setattr('rgbt_perception.engine.torch.find_place', lambda _: CPU)
+    monkeypatch.setattr('rgbt_perception.engine.torch.find_package', lambda *_: None)
+    monkeypatch.setattr(torch.cuda, 'Stream', lambda device: None)
+    monkeypatch.setattr(torch.cuda, 'stream', stream_of_its_own)
+
+
+@pytest.mark.usefixtures('cuda_on_cpu')
+@pytest.mark.parametrize('error', [RuntimeError('CUDA out of memory'), KeyboardInterrupt()])
+def test_an_engine_that_cannot_be_opened_frees_its_weights(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    card = build_torch_card(tmp_path)
+    model = load_network(card, torch_config(tmp_path))  # stays, as in the traceback of the error
+    model.register_forward_hook(fail)
+    monkeypatch.setattr('rgbt_perception.engine.torch.load_network', lambda *_: model)
+    with pytest.raises((EngineError, KeyboardInterrupt)):
+        TorchEngine(card, torch_config(tmp_path, device='cuda:0', cuda_graph=False))
+    assert {weight.device.type for weight in model.parameters()} == {'meta'}
+
+
+@pytest.mark.usefixtures('cuda_on_cpu')
+def test_an_engine_on_cuda_has_run_once_when_it_is_open_and_takes_images(tmp_path, monkeypatch):
     card = build_torch_card(tmp_path)
     on_cpu = torch_config(tmp_path)
     model = load_network(card, on_cpu)
     sizes = []
     model.register_forward_hook(lambda model, inputs, outputs: sizes.append(inputs[0].shape[2:]))
     monkeypatch.setattr('rgbt_perception.engine.torch.load_network', lambda *_: model)
-    monkeypatch.setattr('rgbt_perception.engine.torch.find_place', lambda _: CPU)
-    monkeypatch.setattr('rgbt_perception.engine.torch.find_package', lambda *_: None)
-    monkeypatch.setattr(torch.cuda, 'Stream', lambda device: None)
-    monkeypatch.setattr(torch.cuda, 'stream', stream_of_its_own)
     on_cuda = dataclasses.replace(on_cpu, device='cuda:0', cuda_graph=False)
     engine = TorchEngine(card, on_cuda)
     assert set(sizes) == {card.input_hw}

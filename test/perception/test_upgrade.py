@@ -69,7 +69,9 @@ def test_a_better_engine_that_cannot_be_built_leaves_the_present_one_and_a_warni
     building.is_built.set()
     run_until(engine, lambda: not engine.state.building)
     engine.run(BATCH)
-    missing = EngineState(fallback_from='better', last_problem='no kernel fits')
+    missing = EngineState(
+        fallback_from='better', fallback_reason='no kernel fits', last_problem='no kernel fits'
+    )
     assert (engine.backend, engine.state) == ('onnx', missing)
     assert caplog.messages == [
         "backend 'better' cannot be opened: no kernel fits; the network stays on onnx"

@@ -167,13 +167,10 @@ def test_the_graph_whose_place_a_new_one_takes_goes_after_the_card_is_written(
     card = card.with_variant(old)
     save_card(card)
 
-    def save(_card):
-        raise OSError('killed')
-
     pairs = pairs_of(write_pairs(tmp_path / 'data'))
     with monkeypatch.context() as patch:
-        patch.setattr('rgbt_perception.variant_export.save_card', save)
-        with pytest.raises(OSError, match='killed'):
+        patch.setattr('rgbt_models.card_folder.save_card', interrupt)
+        with pytest.raises(KeyboardInterrupt):
             export_to_card(card, INT8, out_dir=None, pairs=pairs, is_forced=False)
     (kept,) = load_card(card.folder).variants
     verify_file(card.folder / kept.file, kept.sha256)
@@ -181,6 +178,43 @@ def test_the_graph_whose_place_a_new_one_takes_goes_after_the_card_is_written(
     (new,) = load_card(card.folder).variants
     verify_file(card.folder / new.file, new.sha256)
     assert not (card.folder / old.file).exists()
+
+
+@pytest.mark.usefixtures('made_export')
+def test_an_interrupted_export_can_be_repeated_into_the_new_folder(card, tmp_path, monkeypatch):
+    request, home = VariantRequest(precision='fp32', target='onnx'), tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        patch.setattr('rgbt_models.card_folder.shutil.copyfile', copy_weights_only)
+        with pytest.raises(KeyboardInterrupt):
+            export_to_card(card, request, out_dir=home, pairs=pairs_of(None), is_forced=False)
+    export_to_card(card, request, out_dir=home, pairs=pairs_of(None), is_forced=False)
+    copy = load_card(home)
+    verify_file(copy.weights_path, copy.weights_sha256)
+    verify_file(home / copy.variants[0].file, copy.variants[0].sha256)
+
+
+@pytest.mark.usefixtures('made_export')
+def test_a_graph_whose_place_is_taken_is_not_copied(card, tmp_path):
+    old = write_variant(card, card.folder, precision='fp32', target='onnx', road_bias=4.0)
+    kept = write_variant(card, card.folder, precision='int8', target='onnx', road_bias=4.0)
+    (card.folder / old.file).rename(card.folder / 'model.old.onnx')
+    card = replace(card, variants=(replace(old, file='model.old.onnx'), kept))
+    request, home = VariantRequest(precision='fp32', target='onnx'), tmp_path / 'out'
+    export_to_card(card, request, out_dir=home, pairs=pairs_of(None), is_forced=False)
+    assert [item.file for item in load_card(home).variants] == [old.file, kept.file]
+    verify_file(home / kept.file, kept.sha256)
+    assert not (home / 'model.old.onnx').exists()
+
+
+def interrupt(*_args):
+    raise KeyboardInterrupt
+
+
+def copy_weights_only(source, path):
+    if source.name != 'model.safetensors':
+        raise KeyboardInterrupt
+    path.write_bytes(source.read_bytes())
+    return path
 
 
 def test_the_card_of_the_package_is_not_written_to():

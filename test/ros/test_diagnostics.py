@@ -305,7 +305,9 @@ def test_a_build_in_the_background_is_shown(diagnostics):
             'no engine is left: boom; correct the cause, then deactivate and activate the node',
         ),
         (
-            EngineState(fallback_from='openvino', last_problem='boom'),
+            EngineState(
+                fallback_from='openvino', fallback_reason='boom', last_problem='a later one'
+            ),
             DiagnosticStatus.WARN,
             (
                 'running on onnx because openvino failed: boom; correct the cause, then activate '

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 from source_tree import ROOT
 
+from rgbt_perception.engine import choice
 from rgbt_perception.engine.cache import EngineCache
 from rgbt_perception.engine.tensorrt import needs_build, TensorrtEngine
+from rgbt_perception.engine.tensorrt_build import open_log
 from rgbt_perception.errors import EngineError, WeightsError
 from tensorrt_contract.bindings import environment, load_tensorrt, TENSORRT
 from tensorrt_contract.machine import add_variant, Machine
@@ -139,7 +144,9 @@ def test_version_8_refuses_an_operator_set_that_it_would_misread(machine: Machin
     ):
         TensorrtEngine(card, machine.config())
     assert machine.tensorrt.calls == []
-    assert not needs_build(card, machine.config())
+    with pytest.raises(EngineError, match='is of operator set 18'):
+        needs_build(card, machine.config())
+    assert not choice.needs_build(card, machine.config(), 'tensorrt')
 
 
 @pytest.mark.parametrize('version', ['10.3.0'])
@@ -183,6 +190,17 @@ def test_timings_of_another_gpu_are_not_used(machine: Machine, caplog: pytest.Lo
     saved = [item for (item,) in machine.tensorrt.arguments('IBuilderConfig.create_timing_cache')]
     assert saved == [b'', TIMINGS, b'']
     assert sum('are not of this machine' in message for message in caplog.messages) == 1
+
+
+@newest
+def test_timings_are_private_whatever_the_umask_is(machine: Machine):
+    umask = os.umask(0o002)  # that of many users
+    try:
+        TensorrtEngine(machine.card, machine.config())
+    finally:
+        os.umask(umask)
+    (timings,) = machine.cache_dir.glob('*.timings')
+    assert stat.S_IMODE(timings.stat().st_mode) == 0o600
 
 
 @newest
@@ -244,15 +262,19 @@ def test_failure_of_tensorrt_is_named(machine: Machine, step: str, text: str):
     assert not machine.cuda.streams
 
 
+@pytest.mark.parametrize(
+    'reason',
+    ['the plan was made by another version', 'Cuda Runtime (an illegal memory access)'],
+)
 def test_intact_plan_that_is_refused_is_built_again(
-    machine: Machine, caplog: pytest.LogCaptureFixture
+    machine: Machine, caplog: pytest.LogCaptureFixture, reason: str
 ):
     TensorrtEngine(machine.card, machine.config()).close()
     machine.tensorrt.num_refused = 1
+    machine.tensorrt.refusals = (reason,)
     TensorrtEngine(machine.card, machine.config()).close()
     assert machine.tensorrt.names().count(BUILD) == 2
-    refused = 'TensorRT refuses its plan (the plan was made by another version), it is built again'
-    assert refused in caplog.messages
+    assert f'TensorRT refuses its plan ({reason}), it is built again' in caplog.messages
 
 
 @newest
@@ -279,6 +301,32 @@ def test_one_log_serves_the_process_and_blames_no_earlier_step(machine: Machine)
         TensorrtEngine(machine.card, machine.config())
     assert len(machine.tensorrt.logs) == 5  # two builders, two parsers, one runtime
     assert len(set(map(id, machine.tensorrt.logs))) == 1
+
+
+@newest
+def test_errors_on_another_thread_are_not_blamed_on_a_step(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    TensorrtEngine(machine.card, machine.config()).close()
+    say = machine.tensorrt.say
+    log = open_log(sys.modules['tensorrt'])
+
+    def build_elsewhere() -> None:
+        log.clear()
+        say('out of memory')
+
+    def say_while_another_thread_builds(text: str) -> None:
+        say(text)
+        other = threading.Thread(target=build_elsewhere)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(machine.tensorrt, 'say', say_while_another_thread_builds)
+    machine.tensorrt.num_refused = 1
+    TensorrtEngine(machine.card, machine.config()).close()
+    refused = 'TensorRT refuses its plan (the plan was made by another version), it is built again'
+    assert refused in caplog.messages
+    assert machine.tensorrt.names().count(BUILD) == 2
 
 
 @newest

@@ -13,8 +13,9 @@ import pytest
 
 from rgbt_models.card import OUTPUT_NAMES
 from rgbt_perception.config import EngineConfig
+from rgbt_perception.engine.choice import needs_build
 from rgbt_perception.engine.onnx import OnnxEngine
-from rgbt_perception.engine.tensorrt import needs_build, TensorrtEngine
+from rgbt_perception.engine.tensorrt import TensorrtEngine
 from rgbt_perception.engine.thread import EngineThread
 from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError
 from rgbt_perception.geometry import letterbox_transform
@@ -255,7 +256,7 @@ def test_nothing_of_tensorrt_is_started_without_a_driver(machine: Machine):
     with pytest.raises(EngineError, match=r"'cuda:0' is not there \(CUDA driver version is ins"):
         TensorrtEngine(machine.card, machine.config())
     assert machine.tensorrt.calls == []
-    assert not needs_build(machine.card, machine.config())
+    assert not needs_build(machine.card, machine.config(), 'tensorrt')
 
 
 @newest
@@ -310,4 +311,4 @@ def test_broken_installation_is_named(machine: Machine, monkeypatch: pytest.Monk
         BackendUnavailableError, match=r'cannot be imported \(libnvinfer\.so\.11: '
     ):
         TensorrtEngine(machine.card, machine.config())
-    assert not needs_build(machine.card, machine.config())
+    assert not needs_build(machine.card, machine.config(), 'tensorrt')

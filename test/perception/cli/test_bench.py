@@ -70,12 +70,17 @@ def test_a_measured_card_is_shown_written_and_judged(tmp_path, capsys):
     assert 'tiny, onnx fp32: processor time over torch fp32' in shown
 
 
+def test_results_of_cuda_do_not_replace_those_of_the_cpu():
+    assert bench.name_results('tiny', (96, 128), 'cpu') == 'engines_tiny_96x128'
+    assert bench.name_results('tiny', (96, 128), 'cuda:1') == 'engines_tiny_96x128_cuda1'
+
+
 def test_what_was_not_measured_is_shown_with_its_reason(capsys):
     described = {'clock': 'cpu', 'engines': {}, 'not_measured': {'openvino bf16': 'it has none'}}
     bench.show(described, 'made')
     shown = capsys.readouterr().out
     assert 'openvino bf16: not measured: it has none' in shown
-    assert 'no ratios, no promises: torch fp32 was not measured' in shown
+    assert 'no ratios: torch fp32 was not measured' in shown
 
 
 def test_on_cuda_the_ratios_shown_are_of_wall_time(capsys):
@@ -86,6 +91,7 @@ def test_on_cuda_the_ratios_shown_are_of_wall_time(capsys):
     bench.show({'clock': 'wall', **described}, 'made')
     shown = capsys.readouterr().out
     assert 'wall ms' in shown
+    assert 'host MiB' in shown
     assert '0.250' in shown
     assert 'no ratios' not in shown
 
