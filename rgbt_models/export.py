@@ -204,5 +204,6 @@ def _trace(
             dynamo=True,
             verbose=False,
         )
+        assert program is not None  # as with dynamo=False
         rewrite(program.model, [_GELU_ORDER])
         program.save(path, external_data=False)
