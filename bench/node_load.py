@@ -5,7 +5,7 @@
 
 The real node, in a process of its own, with cameras and a listener in others, over the real
 middleware. In every round the node gets pairs at a low rate, and before and after it the engine
-runs alone, in yet another process: the node's processor time per pair, of its whole process, is
+runs alone at that rate, in yet another process: the node's processor time per pair, of its whole process, is
 judged over the mean of both. What the stages take of it, each in its thread, the engine in all of
 its threads, and what the groups of threads take stands beside it. Then pairs come at 80 % of the
 rate that the node's worker could keep up with, from the mean time that a pair occupied it. Latency
@@ -121,9 +121,10 @@ def run_round(
     Raises:
         ProcessError: If a program fails.
     """
-    before_ms = mean(engine.run(args.pairs).cpu_ms)
+    # At the rate of the pairs: after a pause a run takes more of the processor.
+    before_ms = mean(engine.run(args.pairs, 1.0 / rate_hz).cpu_ms)
     (low,) = node.stream(rate_hz, args.pairs)
-    after_ms = mean(engine.run(args.pairs).cpu_ms)
+    after_ms = mean(engine.run(args.pairs, 1.0 / rate_hz).cpu_ms)
     (loaded,) = node.stream(LOAD * 1e3 / low.worker_ms, args.load_pairs)
     return Round(engine_cpu_ms=(before_ms, after_ms), low=low, loaded=loaded)
 

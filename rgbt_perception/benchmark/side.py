@@ -141,13 +141,17 @@ class SideProcess:
         """End it."""
         self.close()
 
-    def run(self, num_runs: int) -> Turn:
+    def run(self, num_runs: int, period_s: float = 0.0) -> Turn:
         """Run the network so many times.
+
+        Args:
+            num_runs: How many.
+            period_s: From the start of one to that of the next, s, if they are done sooner.
 
         Raises:
             ProcessError: If the network fails.
         """
-        return Turn(**self._ask({'num_runs': num_runs}))
+        return Turn(**self._ask({'num_runs': num_runs, 'period_s': period_s}))
 
     def peak_memory_bytes(self) -> int:
         """Return the largest resident memory of the process so far."""
@@ -166,7 +170,7 @@ class SideProcess:
             self._process.wait()
         self._process.stdout.close()
 
-    def _ask(self, request: dict[str, int]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, float]) -> dict[str, Any]:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # what it said last is still to be read
             self._process.stdin.write(json.dumps(request) + '\n')

@@ -14,7 +14,7 @@ from dataclasses import replace
 import json
 import os
 import sys
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import cv2
@@ -75,10 +75,14 @@ def open_side(order: dict[str, Any]) -> Engine:
     return engine
 
 
-def measure(engine: Engine, batch: Batch, num_runs: int) -> dict[str, list[float]]:
-    """Run the network and return the milliseconds of each run."""
+def measure(
+    engine: Engine, batch: Batch, num_runs: int, period_s: float = 0.0
+) -> dict[str, list[float]]:
+    """Run the network, at most once in a period, and return the milliseconds of each run."""
     wall_ms, cpu_ms = [], []
-    for _ in range(num_runs):
+    started = perf_counter()
+    for index in range(num_runs):
+        sleep(max(0.0, started + index * period_s - perf_counter()))
         began, cpu_began = perf_counter(), process_time()
         engine.run(batch)
         wall_ms.append((perf_counter() - began) * 1e3)
@@ -100,7 +104,7 @@ def serve(order: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> No
     names = {name: getattr(engine, name) for name in ('backend', 'device', 'precision')}
     answer({'open_s': open_s, **names})
     for line in sys.stdin:
-        answer(measure(engine, batch, json.loads(line)['num_runs']))
+        answer(measure(engine, batch, **json.loads(line)))
     engine.close()
 
 

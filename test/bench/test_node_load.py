@@ -94,8 +94,8 @@ class Programs:
     def __init__(self) -> None:
         self.order: list[tuple[str, float]] = []
 
-    def run(self, num_runs: int) -> Turn:
-        self.order.append(('engine', num_runs))
+    def run(self, num_runs: int, period_s: float) -> Turn:
+        self.order.append((f'engine, {num_runs} runs', 1.0 / period_s))
         return Turn(wall_ms=[1.0] * 3, cpu_ms=[1.0, 1.0, 4.0])
 
     def stream(self, rate_hz: float, num_pairs: int) -> list[Phase]:
@@ -103,7 +103,7 @@ class Programs:
         return [phase([10.0, 30.0])]
 
 
-def test_the_engine_runs_before_and_after_the_node_and_its_mean_counts():
+def test_the_engine_runs_before_and_after_the_node_at_its_rate_and_its_mean_counts():
     programs = Programs()
     args = build_parser().parse_args(['--pairs', '7', '--load-pairs', '9'])
     found = run_round(programs, programs, 2.0, args)
@@ -111,9 +111,9 @@ def test_the_engine_runs_before_and_after_the_node_and_its_mean_counts():
     # 11 ms of the worker's time per pair leave room for 80 % of 1000 / 11 pairs per second.
     loaded_hz = pytest.approx(72.727, abs=1e-3)
     assert programs.order == [
-        ('engine', 7),
+        ('engine, 7 runs', 2.0),
         ('node, 7 pairs', 2.0),
-        ('engine', 7),
+        ('engine, 7 runs', 2.0),
         ('node, 9 pairs', loaded_hz),
     ]
 

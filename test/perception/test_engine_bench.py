@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 import subprocess
 import sys
+from time import perf_counter
 
+from fakes import FakeEngine
 import pytest
 
 from rgbt_perception.benchmark import engines
@@ -23,6 +25,7 @@ from rgbt_perception.benchmark.engines import (
 )
 from rgbt_perception.benchmark.ros2_benchmark import back_to_back, performance_metrics
 from rgbt_perception.benchmark.side import Opening, Side, SideProcess, Task, Turn
+from rgbt_perception.benchmark.worker import measure, random_batch
 from rgbt_perception.errors import ProcessError
 
 ONNX = Side(backend='onnx', precision='fp32')
@@ -231,6 +234,14 @@ def test_an_engine_that_fails_after_opening_is_an_error_with_its_message(tmp_pat
 def test_a_card_that_is_not_there_is_the_message_of_the_engine(tmp_path):
     with pytest.raises(ProcessError, match='no model card'):
         SideProcess(ONNX, task(tmp_path, card=str(tmp_path)))
+
+
+def test_runs_begin_no_sooner_than_a_period_after_one_another():
+    began = perf_counter()
+    found = measure(FakeEngine(), random_batch((32, 48)), 4, 0.05)
+    assert perf_counter() - began >= 0.15
+    assert len(found['wall_ms']) == 4
+    assert min(found['wall_ms']) < 50.0  # the pause is none of it
 
 
 def test_a_worker_ends_when_its_input_ends(tmp_path):
