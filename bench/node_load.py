@@ -5,11 +5,11 @@
 
 The real node, in a process of its own, with cameras and a listener in others, over the real
 middleware. In every round the node gets pairs at a low rate, and before and after it the engine
-runs alone at that rate, in yet another process: the node's processor time per pair, of its whole process, is
-judged over the mean of both. What the stages take of it, each in its thread, the engine in all of
-its threads, and what the groups of threads take stands beside it. Then pairs come at 80 % of the
-rate that the node's worker could keep up with, from the mean time that a pair occupied it. Latency
-is from the stamp of the RGB image to the arrival of ``~/mdi``.
+runs alone at that rate, in yet another process: the node's processor time per pair, of its whole
+process, is judged over the mean of both. What the stages take of it, each in its thread, the
+engine in all of its threads, and what the groups of threads take stands beside it. Then pairs come
+at 80 % of the rate that the node's worker could keep up with, from the mean time that a pair
+occupied it. Latency is from the stamp of the RGB image to the arrival of ``~/mdi``.
 """
 
 from __future__ import annotations
