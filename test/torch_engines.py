@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,19 @@ def noise_batch(input_hw: tuple[int, int] = HW) -> Batch:
         letterbox=letterbox_transform(input_hw, input_hw),
         source_hw=input_hw,
     )
+
+
+@contextmanager
+def tf32_allowed() -> Iterator[None]:
+    """Let torch round float32 to TF32 at first, whatever it is told inside the block."""
+    import torch
+
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    try:
+        yield
+    finally:
+        for backend, is_allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = is_allowed

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Iterator
 import json
 
 import pytest
 import torch
+from torch_engines import tf32_allowed
 
 from bench import gpu
 from bench.gpu import (
@@ -132,22 +132,11 @@ def test_pairs_are_counted_by_what_a_call_takes(monkeypatch):
     assert rates == {'batch': 1002.0, 'host to host': 600.0}
 
 
-@pytest.fixture
-def with_tf32() -> Iterator[None]:
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = True
-    yield
-    for backend, is_allowed in zip(backends, before, strict=True):
-        backend.allow_tf32 = is_allowed
-
-
-@pytest.mark.usefixtures('with_tf32')
 def test_a_model_is_prepared_as_the_engine_does_it_on_cuda():
-    model = build_model('tiny', 'cpu')
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+    with tf32_allowed():
+        model = build_model('tiny', 'cpu')
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
     assert model.encoder.use_stacked_batch
     kernel = next(item for item in model.parameters() if item.ndim == 4 and item.shape[1] > 1)
     assert kernel.dtype == torch.bfloat16

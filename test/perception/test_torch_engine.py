@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Iterator
 import dataclasses
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from fakes import build_card
 import numpy as np
 import pytest
 import torch
-from torch_engines import build_torch_card, HW, noise_batch, torch_config
+from torch_engines import build_torch_card, HW, noise_batch, tf32_allowed, torch_config
 
 from rgbt_models.build import create_model, load_model
 from rgbt_models.card import load_card, ModelCard, OUTPUT_NAMES
@@ -116,25 +115,14 @@ def test_outputs_of_a_run_survive_the_next(card: ModelCard, tmp_path: Path):
     np.testing.assert_array_equal(first.class_logits, kept)
 
 
-@pytest.fixture
-def with_tf32() -> Iterator[None]:
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = True
-    yield
-    for backend, is_allowed in zip(backends, before, strict=True):
-        backend.allow_tf32 = is_allowed
-
-
-@pytest.mark.usefixtures('with_tf32')
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_float32_on_cuda_is_not_rounded_to_tf32(precision: str, card: ModelCard, tmp_path: Path):
-    load_network(card, torch_config(tmp_path, precision=precision))
-    assert torch.backends.cudnn.allow_tf32  # a CPU has none
-    load_network(card, torch_config(tmp_path, precision=precision, device='cuda:0'))
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+    with tf32_allowed():
+        load_network(card, torch_config(tmp_path, precision=precision))
+        assert torch.backends.cudnn.allow_tf32  # a CPU has none
+        load_network(card, torch_config(tmp_path, precision=precision, device='cuda:0'))
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize(
