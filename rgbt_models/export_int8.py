@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 import importlib
+import logging
 import os
 from pathlib import Path
 from types import ModuleType
@@ -160,9 +161,11 @@ def _import_nncf() -> ModuleType:
     os.environ.setdefault('NNCF_CI', '1')
     try:
         import_openvino()
-        return importlib.import_module('nncf')
+        nncf = importlib.import_module('nncf')
     except ImportError as error:
         raise ExportError(
             f'int8 graphs for OpenVINO are made with NNCF, which cannot be imported ({error}); '
             f"run: pip install 'rgbt_perception[quantise]'"
         ) from error
+    nncf.set_log_level(logging.WARNING)  # else it lists every node that it leaves alone
+    return nncf

@@ -20,8 +20,8 @@ from rgbt_perception.engine.stages import blank_batch
 from rgbt_perception.engine.supervised import SupervisedEngine
 from rgbt_perception.errors import BackendUnavailableError, ConfigError, EngineError, RGBTError
 
-# Without AVX-512 ONNX Runtime was measured to be faster than OpenVINO (bench/results, AVX2). Those
-# that cannot use the device come last.
+# Without AVX-512 ONNX Runtime was measured to be as fast as OpenVINO in fp32, and faster in int8
+# (bench/results, AVX2). Those that cannot use the device come last.
 AVX512_ORDER = ('openvino', 'onnx', 'torch', 'tensorrt')
 CPU_ORDER = ('onnx', 'openvino', 'torch', 'tensorrt')
 CUDA_ORDER = ('tensorrt', 'torch', 'onnx', 'openvino')
@@ -67,9 +67,9 @@ class Probe:
 def rank_backends(card: ModelCard, config: EngineConfig) -> tuple[Probe, ...]:
     """Probe all backends for a card on the device of the settings, in the order to try them.
 
-    On a CPU with AVX-512 backends that would run int8 come first. Without, the order stays: ONNX
-    Runtime in fp32 was measured to be no slower than OpenVINO in int8. Looks for packages, files
-    and devices only: no runtime is started, and ``config.backend`` is not read.
+    On a CPU with AVX-512 backends that would run int8 come first. Without, the order stays: there
+    OpenVINO gains little or nothing from int8. Looks for packages, files and devices only: no
+    runtime is started, and ``config.backend`` is not read.
 
     Raises:
         ConfigError: If the device is neither 'cpu' nor 'cuda:N'.
