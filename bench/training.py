@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure training: pairs per second and peak memory per pair, forward, backward and step.
 
-    python -m bench.training [--rounds N] [--device cpu] [--size 256x320] [--out DIR]
+    python -m bench.training [--rounds N] [--device cpu] [--size 256x320] [--precision P]
 
 Each architecture trains on random images at two batch sizes. Memory per pair is the difference of
 the two peaks over the difference of the batches: parameters and optimiser state fall out. On the
@@ -34,6 +34,7 @@ from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_models.train.batches import TrainBatch
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.losses import BoxTargets
+from rgbt_models.train.precision import AUTO, choose_precision, MIXED, PRECISIONS
 from rgbt_models.train.schedule import parameter_groups
 from rgbt_models.train.supervised import SupervisedLearner, to_device, update_average
 
@@ -82,7 +83,7 @@ def measure(config: TrainConfig, batch: TrainBatch, device: torch.device, rounds
         if index == 1:
             _forget_peak(device)
         started = perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision != '32-true'):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == MIXED):
             terms = learner.losses(model, batch, step=index, progress=0.0)
         optimiser.zero_grad(set_to_none=True)
         terms.total.backward()
@@ -95,10 +96,10 @@ def measure(config: TrainConfig, batch: TrainBatch, device: torch.device, rounds
 
 
 def measure_architecture(
-    name: str, *, size_hw: tuple[int, int], device: torch.device, rounds: int
+    name: str, *, size_hw: tuple[int, int], device: torch.device, precision: str, rounds: int
 ) -> dict[str, object]:
     """Return throughput at the larger batch, and the memory of one more pair."""
-    config = TrainConfig(architecture=name)
+    config = TrainConfig(architecture=name, precision=precision)
     peaks, results = [], Measured(seconds=[], peak_bytes=0)
     for count in BATCHES:
         gc.collect()
@@ -125,12 +126,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--threads', type=number(int, at_least=1), default=1, help='CPU threads of torch'
     )
+    parser.add_argument('--precision', choices=PRECISIONS, default=AUTO, help='of the training')
     add_common_arguments(parser, rounds=5)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
+    precision = choose_precision(args.precision, device.type)
     measured = {
-        name: measure_architecture(name, size_hw=args.size, device=device, rounds=args.rounds)
+        name: measure_architecture(
+            name, size_hw=args.size, device=device, precision=precision, rounds=args.rounds
+        )
         for name in ARCHITECTURES
     }
     results = {
@@ -140,12 +145,12 @@ def main(argv: list[str] | None = None) -> int:
             threads=args.threads,
             rounds=args.rounds,
             batches=BATCHES,
-            precision=TrainConfig().precision,
+            precision=precision,
         ),
         'training': measured,
     }
     path = write_results('training', results, args.out)
-    table = Table(title=f'training at {format_hw(args.size)}, batch {BATCHES[-1]}')
+    table = Table(title=f'training at {format_hw(args.size)}, batch {BATCHES[-1]}, {precision}')
     for column in ('architecture', 'pairs/s', 'peak MiB', 'MiB per pair'):
         table.add_column(column)
     for name, row in measured.items():

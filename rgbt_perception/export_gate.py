@@ -15,12 +15,12 @@ from statistics import fmean
 from typing import Any
 
 from rgbt_models.card import ModelCard
+from rgbt_models.cpu import find_cpu_features
 from rgbt_models.export_targets import EXPORT_TARGETS
 from rgbt_models.graph_variant import GraphVariant
 from rgbt_perception.config import EngineConfig, PerceptionConfig
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.engine.choice import find_version
-from rgbt_perception.engine.machine import find_cpu_features
 from rgbt_perception.errors import DatasetError, EngineError
 from rgbt_perception.evaluate import Evaluation, PipelinePool, VARIANTS
 from rgbt_perception.export_pairs import ExportPairs

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn.attention import sdpa_kernel, SDPBackend
 
+from rgbt_models.train.precision import MIXED
+
 
 @contextmanager
 def attention_kernel(device_type: str, precision: str) -> Iterator[None]:
@@ -21,7 +23,7 @@ def attention_kernel(device_type: str, precision: str) -> Iterator[None]:
         device_type: 'cpu' or 'cuda'.
         precision: Of the run, as Fabric names it.
     """
-    if device_type != 'cpu' or precision != 'bf16-mixed':
+    if device_type != 'cpu' or precision != MIXED:
         yield
         return
     backend = torch.backends.cuda  # the switch is that of the CPU too

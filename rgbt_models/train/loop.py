@@ -35,6 +35,7 @@ from rgbt_models.train.checkpoint import (
     TrainingParts,
 )
 from rgbt_models.train.learner import Batch, Learner
+from rgbt_models.train.precision import choose_precision
 from rgbt_models.train.run_log import LOG_NAME, RunLog, StepReport
 from rgbt_models.train.schedule import decay_factor, parameter_groups, rate_factor, set_rates
 from rgbt_models.train.settings import RunSettings
@@ -109,12 +110,13 @@ def launch(config: RunSettings, place: RunPlace) -> Fabric:
     strategy: str | Strategy = 'ddp' if num_processes > 1 else 'auto'
     if place.strategy == 'fsdp':
         strategy = sharding_strategy(num_processes)
+    precision = choose_precision(config.precision, place.accelerator)
     fabric = Fabric(
         accelerator=place.accelerator,
         devices=place.devices,
         num_nodes=place.nodes,
         strategy=strategy,
-        precision=config.precision,  # type: ignore[arg-type]  # a Literal there, text in YAML
+        precision=precision,  # type: ignore[arg-type]  # a Literal there, text in YAML
     )
     fabric.launch()
     if place.accelerator == 'cpu':
@@ -159,6 +161,7 @@ class TrainingLoop(Generic[Batch]):
             WeightsError: If it does not fit the network.
         """
         self._fabric, self._learner, self._config, self._place = fabric, learner, config, place
+        self._precision = choose_precision(config.precision, place.accelerator)
         strategy = fabric.strategy
         self._wrapped: Any = None
         self._optimiser: Any = None
@@ -204,7 +207,7 @@ class TrainingLoop(Generic[Batch]):
         start = time.monotonic() - self._done.seconds
         started_samples = self._done.samples
         while (progress := self._progress(time.monotonic() - start)) < 1.0:
-            with attention_kernel(fabric.device.type, self._config.precision):
+            with attention_kernel(fabric.device.type, self._precision):
                 parts = self._step(batches, progress)
             if log is not None:
                 seconds = time.monotonic() - start
@@ -346,6 +349,7 @@ class TrainingLoop(Generic[Batch]):
             'processes': self._fabric.world_size,
             'strategy': self._place.strategy,
             'accelerator': self._fabric.device.type,
+            'precision': self._precision,
             **description,
             'config': _as_json(self._config),
         }

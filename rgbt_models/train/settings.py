@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from rgbt_models.errors import DatasetError
+from rgbt_models.train.precision import AUTO, PRECISIONS
 
-PRECISIONS = ('bf16-mixed', '32-true')
 SCHEDULES = ('cosine', 'constant', 'poly')
 FINAL_RATE = 0.02  # of the peak learning rate
 
@@ -53,7 +53,8 @@ class RunSettings:
         weight_decay: On weights of two or more dimensions.
         weight_decay_growth: Weight decay at the end over that at the start, along a cosine.
         clip_norm: Largest gradient norm; 0 = no clipping.
-        precision: Fabric precision, 'bf16-mixed' or '32-true'.
+        precision: 'bf16-mixed', '32-true' or 'auto' = the first where the machine computes with
+            bfloat16, else the second.
         checkpoint_every: Optimiser steps between two checkpoints.
         tensorboard: Write the losses for TensorBoard too, into the folder of the run.
     """
@@ -71,7 +72,7 @@ class RunSettings:
     weight_decay: float = 0.05
     weight_decay_growth: float = 1.0
     clip_norm: float = 2.0
-    precision: str = 'bf16-mixed'
+    precision: str = AUTO
     checkpoint_every: int = 200
     tensorboard: bool = False
 

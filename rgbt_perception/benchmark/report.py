@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 
 from rgbt_models.card import ModelCard
-from rgbt_perception.engine.machine import find_cpu_features, find_cpu_name
+from rgbt_models.cpu import find_cpu_features, find_cpu_name
 
 PACKAGES = (
     'rgbt_perception',

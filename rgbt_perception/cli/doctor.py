@@ -27,10 +27,7 @@ WIDTH = 80
 _ROS_MODULES = ('rclpy', 'vision_msgs', 'diagnostic_msgs', 'sensor_msgs')
 # Distributions on PyPI that bring a module of another name.
 _DISTRIBUTIONS = {'cv2': ('opencv-python-headless', 'opencv-python')}
-_FEATURES_NOTED = {
-    'bf16': {'avx512_bf16', 'amx_bf16', 'bf16'},
-    'int8 dot products': {'avx_vnni', 'avx512_vnni', 'amx_int8', 'asimddp', 'i8mm'},
-}
+_INT8_FEATURES = {'avx_vnni', 'avx512_vnni', 'amx_int8', 'asimddp', 'i8mm'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,15 +90,12 @@ def _format_rows(rows: Mapping[str, str]) -> list[str]:
 
 
 def _look_at_machine() -> dict[str, str]:
-    from rgbt_perception.engine.machine import (
-        find_cpu_features,
-        find_cpu_name,
-        find_cuda_problem,
-        find_gpu_names,
-    )
+    from rgbt_models.cpu import BF16_FEATURES, find_cpu_features, find_cpu_name
+    from rgbt_perception.engine.machine import find_cuda_problem, find_gpu_names
 
     features = find_cpu_features()
-    lacking = [name for name, any_of in _FEATURES_NOTED.items() if not any_of & set(features)]
+    noted = {'bf16': BF16_FEATURES, 'int8 dot products': _INT8_FEATURES}
+    lacking = [name for name, any_of in noted.items() if not any_of & set(features)]
     usable = len(os.sched_getaffinity(0))
     return {
         'CPU': f'{find_cpu_name()}, {usable} of {os.cpu_count()} cores usable',

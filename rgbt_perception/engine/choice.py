@@ -11,10 +11,11 @@ import logging
 from pathlib import Path
 
 from rgbt_models.card import ModelCard
+from rgbt_models.cpu import find_cpu_features
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import Engine, parse_device
 from rgbt_perception.engine.failure import as_engine_error, lacks_memory
-from rgbt_perception.engine.machine import find_cpu_features, find_cuda_problem
+from rgbt_perception.engine.machine import find_cuda_problem
 from rgbt_perception.engine.precision import choose_graph, choose_precision
 from rgbt_perception.engine.stages import blank_batch
 from rgbt_perception.engine.supervised import SupervisedEngine

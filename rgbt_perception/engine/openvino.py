@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from rgbt_models.card import INPUT_NAMES, ModelCard, OUTPUT_NAMES, verify_file
+from rgbt_models.cpu import find_cpu_features
 from rgbt_models.graph_variant import Graph
 from rgbt_models.openvino_runtime import import_openvino
 from rgbt_perception.config import EngineConfig
@@ -22,7 +23,6 @@ from rgbt_perception.engine.base import (
 from rgbt_perception.engine.cache import EngineCache
 from rgbt_perception.engine.cache_folder import find_cache_folder
 from rgbt_perception.engine.cache_key import CacheKey
-from rgbt_perception.engine.machine import find_cpu_features
 from rgbt_perception.engine.precision import choose_graph, choose_precision
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 from rgbt_perception.types import Batch, RawOutputs

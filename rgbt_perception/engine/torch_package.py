@@ -17,13 +17,14 @@ from typing import Any, TYPE_CHECKING
 import warnings
 
 from rgbt_models.card import ModelCard
+from rgbt_models.cpu import find_cpu_features, find_cpu_name
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import parse_device
 from rgbt_perception.engine.cache import EngineCache
 from rgbt_perception.engine.cache_folder import find_cache_folder
 from rgbt_perception.engine.cache_key import CacheKey
 from rgbt_perception.engine.failure import lacks_memory
-from rgbt_perception.engine.machine import CUDA_DRIVER, find_cpu_features, find_cpu_name
+from rgbt_perception.engine.machine import CUDA_DRIVER
 from rgbt_perception.engine.precision import choose_precision
 from rgbt_perception.errors import BackendUnavailableError, EngineError
 

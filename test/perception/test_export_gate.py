@@ -22,8 +22,8 @@ import pytest
 
 from bench.held_out import HELD_OUT_SEED
 from rgbt_models.calibrate import CALIBRATION_SEED
+from rgbt_models.cpu import find_cpu_features
 from rgbt_perception import export_gate
-from rgbt_perception.engine.machine import find_cpu_features
 from rgbt_perception.errors import DatasetError, EngineError
 from rgbt_perception.export_gate import (
     Gate,

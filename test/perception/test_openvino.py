@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from rgbt_models.card import hash_file, ModelCard, OUTPUT_NAMES
+from rgbt_models.cpu import find_cpu_features
 from rgbt_models.graph_variant import GraphVariant
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine import open_engine
 from rgbt_perception.engine.cache import EngineCache
-from rgbt_perception.engine.machine import find_cpu_features
 from rgbt_perception.engine.openvino import _read_precision, OpenvinoEngine
 from rgbt_perception.engine.precision import choose_graph
 from rgbt_perception.errors import (

@@ -136,7 +136,7 @@ def test_every_class_of_the_package_has_a_weight_in_the_loss():
 @pytest.mark.parametrize(
     ('text', 'problem'),
     [
-        ('precision: 16-mixed', "precision is '16-mixed'; expected one of bf16-mixed, 32-true"),
+        ('precision: 16-mixed', "precision is '16-mixed'; expected one of auto, bf16-mixed, 32-true"),
         ('{task: saliency, is_balanced: true}', "is_balanced is on with the task 'saliency'; exp"),
         (
             '{task: matching, visibility_weight: 0.5}',

@@ -163,6 +163,7 @@ def test_a_run_tells_what_it_did(trained):
     assert description['samples'] == STEPS * 4
     assert description['processes'] == 1
     assert description['accelerator'] == 'cpu'
+    assert description['precision'] == '32-true'
     assert description['pool_pairs_read'] == 12
     assert build_train_config(description['config']) == CONFIG
     assert math.isfinite(result.final_loss)

@@ -7,7 +7,6 @@ from fakes import build_card, build_onnx_card
 import pytest
 
 from rgbt_perception.cli.main import main
-from rgbt_perception.engine import machine
 
 CPUINFO = """\
 processor\t: 0
@@ -20,7 +19,7 @@ flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16
 def cpu(monkeypatch, tmp_path):
     """Be on a CPU with AVX-512, on which the order of 'auto' depends."""
     (tmp_path / 'cpuinfo').write_text(CPUINFO, encoding='utf-8')
-    monkeypatch.setattr(machine, '_CPUINFO', tmp_path / 'cpuinfo')
+    monkeypatch.setattr('rgbt_models.cpu._CPUINFO', tmp_path / 'cpuinfo')
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def test_gpus_are_named_by_their_driver(model, capsys, monkeypatch, tmp_path):
     folder = tmp_path / 'gpus' / '0000:01:00.0'
     folder.mkdir(parents=True)
     (folder / 'information').write_text('Model: \t\t NVIDIA RTX\nIRQ: 1\n', encoding='utf-8')
-    monkeypatch.setattr(machine, '_GPU_INFORMATION', tmp_path / 'gpus')
+    monkeypatch.setattr('rgbt_perception.engine.machine._GPU_INFORMATION', tmp_path / 'gpus')
     assert report(capsys, model)[1]['machine']['GPU'] == 'NVIDIA RTX'
 
 
