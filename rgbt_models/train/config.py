@@ -24,10 +24,12 @@ from rgbt_models.train.settings import (
 
 TASK_NAMES = ('both', 'detection', 'segmentation', 'saliency', 'matching')
 BALANCED_TASKS = ('both', 'detection', 'segmentation')
+MAPPED_TASKS = ('both', 'segmentation')
 _RULES = {
     'ema_decay': BELOW_1,
     'drop_path': BELOW_1,
     'modality_dropout': PART,
+    'lovasz_weight': FROM_0,
     'visibility_weight': FROM_0,
 }
 
@@ -41,6 +43,8 @@ class TrainConfig(RunSettings):
         task: What is learnt: 'both' (detection and segmentation), or one of the tasks of
             ``rgbt_models.train.tasks``.
         init_from: Safetensors with the encoder to start from, '' = random weights.
+        init_heads: Take neck and heads from ``init_from``, too: the weights of a card or a run of
+            the same architecture and classes; not for saliency and matching.
         pool_pairs: Rendered pairs in the training pool.
         pool_scale: Size of the pool images as a fraction of 640x480.
         pool_seed: Seed of the first scene; scenes of test sets use other seeds.
@@ -56,6 +60,8 @@ class TrainConfig(RunSettings):
         dropout_start: Part of the run without modality dropout, which then ramps in.
         segmentation_weights: Weight of each segmentation class in the loss; empty = those of
             ``rgbt_models.train.tasks`` for the classes of the package, 1 for others.
+        lovasz_weight: Of the Lovász-softmax loss, which favours the IoU of every class alike,
+            beside the cross-entropy of label maps; 0 = without.
         salient_classes: Segmentation classes that are salient in a pool without saliency masks.
         augment: Strength of the augmentation.
         fine_matching: Refine matches at a quarter of a token's side; task matching only.
@@ -74,6 +80,7 @@ class TrainConfig(RunSettings):
     architecture: str = 'tiny'
     task: str = 'both'
     init_from: str = ''
+    init_heads: bool = False
     pool_pairs: int = 12_800
     pool_scale: float = 0.8
     pool_seed: int = 1_000_000
@@ -85,6 +92,7 @@ class TrainConfig(RunSettings):
     modality_dropout: float = 0.2
     dropout_start: float = 0.15
     segmentation_weights: tuple[float, ...] = ()
+    lovasz_weight: float = 0.0
     salient_classes: tuple[str, ...] = DETECTION_CLASSES
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     fine_matching: bool = True
@@ -106,23 +114,7 @@ class TrainConfig(RunSettings):
         """
         RunSettings.__post_init__(self)  # super() does not work in a dataclass with slots
         check_numbers(self, _RULES)
-        if self.task not in TASK_NAMES:
-            raise DatasetError(
-                f"task is '{self.task}'; expected one of {', '.join(TASK_NAMES)}; correct the "
-                f'training file'
-            )
-        if self.is_balanced and self.task not in BALANCED_TASKS:
-            raise DatasetError(
-                f"is_balanced is on with the task '{self.task}'; expected one of "
-                f'{", ".join(BALANCED_TASKS)}, whose heads the balancing compares; leave '
-                f'is_balanced out'
-            )
-        if self.visibility_weight > 0.0 and self.task not in BALANCED_TASKS:
-            raise DatasetError(
-                f"visibility_weight is {self.visibility_weight} with the task '{self.task}'; "
-                f'expected one of {", ".join(BALANCED_TASKS)}, whose cards have a dominance '
-                f'index; leave visibility_weight out'
-            )
+        self._check_task()
         sides = [side for size_hw in self.size_hws for side in size_hw]
         if (
             len(sides) != 2 * len(self.size_hws)
@@ -148,6 +140,41 @@ class TrainConfig(RunSettings):
             raise DatasetError(
                 f'rgb_mean and rgb_std are {self.rgb_mean} and {self.rgb_std}; expected three '
                 f'values each; correct the training file'
+            )
+
+    def _check_task(self) -> None:
+        """Check the task, and what only some tasks have.
+
+        Raises:
+            DatasetError: If they do not fit together.
+        """
+        if self.task not in TASK_NAMES:
+            raise DatasetError(
+                f"task is '{self.task}'; expected one of {', '.join(TASK_NAMES)}; correct the "
+                f'training file'
+            )
+        if self.is_balanced and self.task not in BALANCED_TASKS:
+            raise DatasetError(
+                f"is_balanced is on with the task '{self.task}'; expected one of "
+                f'{", ".join(BALANCED_TASKS)}, whose heads the balancing compares; leave '
+                f'is_balanced out'
+            )
+        if self.visibility_weight > 0.0 and self.task not in BALANCED_TASKS:
+            raise DatasetError(
+                f"visibility_weight is {self.visibility_weight} with the task '{self.task}'; "
+                f'expected one of {", ".join(BALANCED_TASKS)}, whose cards have a dominance '
+                f'index; leave visibility_weight out'
+            )
+        if self.lovasz_weight > 0.0 and self.task not in MAPPED_TASKS:
+            raise DatasetError(
+                f"lovasz_weight is {self.lovasz_weight} with the task '{self.task}'; expected one "
+                f'of {", ".join(MAPPED_TASKS)}, which learn label maps; leave lovasz_weight out'
+            )
+        if self.init_heads and (not self.init_from or self.task not in BALANCED_TASKS):
+            raise DatasetError(
+                f"init_heads is on with init_from '{self.init_from}' and the task '{self.task}'; "
+                f'expected the weights of a card or a run, and one of '
+                f'{", ".join(BALANCED_TASKS)}, whose heads a card has; leave init_heads out'
             )
 
 

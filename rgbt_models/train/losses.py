@@ -16,6 +16,7 @@ from torch.nn import functional
 from rgbt_models.heads import anchor_points
 from rgbt_models.heads.detection import STRIDES
 from rgbt_models.label_sets import UNLABELED
+from rgbt_models.train.lovasz import lovasz_softmax
 
 # Longest box side each level learns, px; neighbouring levels overlap so that none has a gap.
 LEVEL_RANGES_PX = ((0.0, 48.0), (32.0, 128.0), (96.0, 1e9))
@@ -53,6 +54,8 @@ def compute_losses(
     targets: list[BoxTargets],
     label_maps: Tensor,
     class_weights: Tensor,
+    *,
+    lovasz_weight: float = 0.0,
 ) -> Losses:
     """Compare the outputs of ``RGBTModel`` with ground truth.
 
@@ -61,6 +64,7 @@ def compute_losses(
         targets: One per image.
         label_maps: (b, h, w) uint8 at input size, 255 = unlabeled.
         class_weights: (k,) weight of each segmentation class.
+        lovasz_weight: As for ``segmentation_loss``.
     """
     size_hw = (label_maps.shape[1], label_maps.shape[2])
     logits = outputs['class_logits'].float()
@@ -69,17 +73,22 @@ def compute_losses(
         classification, box = detection_loss(
             logits, outputs['boxes_xyxy'], targets, size_hw=size_hw
         )
-    segmentation = segmentation_loss(outputs['segmentation_logits'], label_maps, class_weights)
+    segmentation = segmentation_loss(
+        outputs['segmentation_logits'], label_maps, class_weights, lovasz_weight=lovasz_weight
+    )
     return Losses(classification=classification, box=box, segmentation=segmentation)
 
 
-def segmentation_loss(logits: Tensor, label_maps: Tensor, class_weights: Tensor) -> Tensor:
-    """Return the weighted cross-entropy of labeled pixels, a scalar; 0 where there are none.
+def segmentation_loss(
+    logits: Tensor, label_maps: Tensor, class_weights: Tensor, *, lovasz_weight: float = 0.0
+) -> Tensor:
+    """Return the loss of labeled pixels, a scalar; 0 where there are none.
 
     Args:
         logits: (b, k, h/4, w/4).
         label_maps: (b, h, w) uint8, 255 = unlabeled.
-        class_weights: (k,).
+        class_weights: (k,), of the cross-entropy.
+        lovasz_weight: Of the Lovász-softmax loss, which is added to it; 0 = without.
     """
     if not logits.shape[1]:
         return logits.sum()
@@ -94,7 +103,12 @@ def segmentation_loss(logits: Tensor, label_maps: Tensor, class_weights: Tensor)
     )
     # The weighted mean, but 0 and not NaN where nothing is labeled.
     labeled_weight = class_weights[labels[labels != UNLABELED]].sum()
-    return segmentation / labeled_weight.clamp(min=1e-6)
+    segmentation = segmentation / labeled_weight.clamp(min=1e-6)
+    if lovasz_weight == 0.0:
+        return segmentation
+    is_labeled = labels != UNLABELED
+    probabilities = logits.float().softmax(dim=1).permute(0, 2, 3, 1)[is_labeled]
+    return segmentation + lovasz_weight * lovasz_softmax(probabilities, labels[is_labeled])
 
 
 def detection_loss(

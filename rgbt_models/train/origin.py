@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 import json
 from pathlib import Path
 from typing import Any
 
+from rgbt_models.card import load_card
+from rgbt_models.errors import CardError
 from rgbt_models.train.loop import RUN_NAME
 from rgbt_models.train.pool import read_origin, SHARD_PAIRS
 
@@ -31,14 +34,24 @@ def describe_origin(init_from: str, pool_dir: Path) -> dict[str, str]:
 def read_encoder_origin(path: Path) -> str:
     """Return what data an encoder on disk has seen, '' = rendered pairs alone.
 
-    Known from the ``run.json`` that ``rgbt pretrain`` writes beside it; 'unknown' without one.
+    Known from the ``run.json`` that training writes beside it, or from the card it is of;
+    'unknown' without either.
     """
-    try:
-        run = json.loads(path.with_name(RUN_NAME).read_text(encoding='utf-8'))
-        origins = (run['encoder_origin'], run['pool_origin'])
-    except (OSError, ValueError, KeyError):
+    run = _read_run_of(path)
+    if not {'encoder_origin', 'pool_origin'} <= set(run):
         return f'{UNKNOWN}{path.parent.name}/{path.name}'
+    origins = (run['encoder_origin'], run['pool_origin'])
     return ', then '.join(origin for origin in origins if origin)
+
+
+def _read_run_of(weights: Path) -> dict[str, Any]:
+    """Return what is known of the run that wrote weights, {} = nothing."""
+    with suppress(OSError, ValueError):
+        run: dict[str, Any] = json.loads(weights.with_name(RUN_NAME).read_text(encoding='utf-8'))
+        return run
+    with suppress(CardError):
+        return load_card(weights.parent).training
+    return {}
 
 
 def describe_scenes(
@@ -54,15 +67,11 @@ def describe_scenes(
 
     Returns:
         'scenes_read': [first, end) of each range of seeds, ascending, the encoder's included as
-        far as its ``run.json`` says them.
+        far as its ``run.json`` or its card says them.
     """
     seen: list[range] = []
     if init_from:
-        try:
-            run = json.loads(Path(init_from).with_name(RUN_NAME).read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            run = {}
-        seen += scenes_of(run)
+        seen += scenes_of(_read_run_of(Path(init_from)))
     if not read_origin(pool_dir):
         state = sampler_state or {}
         seen += scenes_in(state.get('shards', ()))

@@ -28,7 +28,7 @@ from rgbt_models.train.pool import read_label_set
 from rgbt_models.train.sharding import own_part, shard, whole_state
 from rgbt_models.train.tasks import build_loss, build_task_model, check_labels, find_task
 from rgbt_models.train.visibility import object_labels, visibility_loss
-from rgbt_models.weights import save_tensors
+from rgbt_models.weights import load_weights, save_tensors
 
 DROPOUT_RAMP = 0.2  # of the run
 
@@ -84,12 +84,14 @@ class SupervisedLearner(Learner[TrainBatch]):
 
         Raises:
             DatasetError: If class weights or salient classes do not fit the pool.
-            WeightsError: If the encoder to start from does not fit.
+            WeightsError: If the weights to start from do not fit.
         """
         self._config, self._device = config, device
         self._loss = build_loss(config, label_set, device=device)
         model = build_task_model(config, label_set)
-        if config.init_from:
+        if config.init_heads:
+            load_weights(model, Path(config.init_from))
+        elif config.init_from:
             encoder = model.encoder
             assert isinstance(encoder, nn.Module)
             load_encoder(encoder, Path(config.init_from))

@@ -51,12 +51,13 @@ class Task:
         heads: Attributes of the model that the task trains; other heads are frozen.
         labels: Fields of ``LabelSet`` that must not be empty.
         loss: Loss of the outputs for a batch; the third argument, (k,), are the weights of the
-            segmentation classes; for saliency 1 = salient, 0 = background.
+            segmentation classes; for saliency 1 = salient, 0 = background. Tasks that train the
+            segmentation head also take ``lovasz_weight``.
     """
 
     heads: tuple[str, ...]
     labels: tuple[str, ...]
-    loss: Callable[[Mapping[str, Tensor], TrainBatch, Tensor], LossTerms]
+    loss: Callable[..., LossTerms]
 
 
 class SaliencyModel(nn.Module):
@@ -167,7 +168,8 @@ def build_loss(
         count = len(label_set.segmentation_classes)
         values = tuple(float(index in chosen) for index in range(count))
     weights = torch.tensor(values, device=device)
-    return lambda outputs, batch: task.loss(outputs, batch, weights)
+    options = {} if config.lovasz_weight == 0.0 else {'lovasz_weight': config.lovasz_weight}
+    return lambda outputs, batch: task.loss(outputs, batch, weights, **options)
 
 
 def build_task_model(config: TrainConfig, label_set: LabelSet = PACKAGE_LABEL_SET) -> nn.Module:
@@ -211,8 +213,16 @@ def _set_up_encoder(encoder: SiameseEncoder | SiameseViT, config: TrainConfig) -
         encoder.set_drop_path(config.drop_path)
 
 
-def _both(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
-    losses = compute_losses(dict(outputs), batch.targets, batch.label_maps, weights)
+def _both(
+    outputs: Mapping[str, Tensor],
+    batch: TrainBatch,
+    weights: Tensor,
+    *,
+    lovasz_weight: float = 0.0,
+) -> LossTerms:
+    losses = compute_losses(
+        dict(outputs), batch.targets, batch.label_maps, weights, lovasz_weight=lovasz_weight
+    )
     parts = {
         'classification': losses.classification,
         'box': losses.box,
@@ -231,8 +241,16 @@ def _detection(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor
     return LossTerms(total=classification + BOX_WEIGHT * box, parts=parts)
 
 
-def _segmentation(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
-    loss = segmentation_loss(outputs['segmentation_logits'], batch.label_maps, weights)
+def _segmentation(
+    outputs: Mapping[str, Tensor],
+    batch: TrainBatch,
+    weights: Tensor,
+    *,
+    lovasz_weight: float = 0.0,
+) -> LossTerms:
+    loss = segmentation_loss(
+        outputs['segmentation_logits'], batch.label_maps, weights, lovasz_weight=lovasz_weight
+    )
     return LossTerms(total=loss, parts={'segmentation': loss})
 
 

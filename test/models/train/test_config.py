@@ -136,11 +136,24 @@ def test_every_class_of_the_package_has_a_weight_in_the_loss():
 @pytest.mark.parametrize(
     ('text', 'problem'),
     [
-        ('precision: 16-mixed', "precision is '16-mixed'; expected one of auto, bf16-mixed, 32-true"),
+        (
+            'precision: 16-mixed',
+            "precision is '16-mixed'; expected one of auto, bf16-mixed, 32-true",
+        ),
         ('{task: saliency, is_balanced: true}', "is_balanced is on with the task 'saliency'; exp"),
         (
             '{task: matching, visibility_weight: 0.5}',
             "visibility_weight is 0.5 with the task 'matching'; expected one of both, detection",
+        ),
+        (
+            '{task: detection, lovasz_weight: 1.0}',
+            "lovasz_weight is 1.0 with the task 'detection'; expected one of both, segmentation",
+        ),
+        ('lovasz_weight: -1', 'lovasz_weight is -1.*; expected 0 or more'),
+        ('init_heads: true', "init_heads is on with init_from '' and the task 'both'; expected"),
+        (
+            '{task: matching, init_from: card/model.safetensors, init_heads: true}',
+            "init_heads is on with init_from 'card/model.safetensors' and the task 'matching'; ex",
         ),
         ('rgb_mean: [0.4]', r'rgb_mean and rgb_std are \(0.4,\) .* expected three values each'),
     ],

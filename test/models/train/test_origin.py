@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from rgbt_models.card import CARDS_DIR, load_card
 from rgbt_models.train.origin import (
     describe_origin,
     describe_scenes,
@@ -29,6 +30,13 @@ def test_the_run_beside_an_encoder_says_what_it_has_seen(tmp_path, run, origin):
     folder.mkdir()
     (folder / 'run.json').write_text(json.dumps(run))
     assert read_encoder_origin(folder / 'weights.safetensors') == origin
+
+
+def test_so_does_the_card_that_weights_are_of(tmp_path):
+    weights = CARDS_DIR / 'tiny' / 'model.safetensors'
+    assert read_encoder_origin(weights) == ''
+    scenes = load_card('tiny').training['scenes_read']
+    assert describe_scenes(str(weights), tmp_path, None) == {'scenes_read': scenes}
 
 
 def test_an_encoder_without_a_run_is_of_unknown_data(tmp_path):

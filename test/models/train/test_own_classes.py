@@ -10,6 +10,7 @@ from pathlib import Path
 from made_layouts import MAKERS, picture
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 import torch
 
 from rgbt_models.build import ARCHITECTURES, RGBTModel
@@ -17,12 +18,13 @@ from rgbt_models.card import load_card
 from rgbt_models.data import read_layout, Skipped
 from rgbt_models.data.pool_writer import write_pool
 from rgbt_models.encoder import SiameseEncoder
-from rgbt_models.errors import DatasetError
+from rgbt_models.errors import DatasetError, WeightsError
 from rgbt_models.label_sets import DETECTION_CLASSES, LabelSet, MASK_CLASSES, PACKAGE_LABEL_SET
 from rgbt_models.publish import publish_run
 from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.loop import RunPlace
-from rgbt_models.train.supervised import train
+from rgbt_models.train.pool import read_label_set
+from rgbt_models.train.supervised import SupervisedLearner, train
 from rgbt_models.train.tasks import (
     check_labels,
     salient_ids,
@@ -176,3 +178,21 @@ def test_a_head_without_classes_gives_no_logits():
     outputs = model(torch.rand(1, 3, 64, 96), torch.rand(1, 3, 64, 96), torch.ones(1, 2))
     assert outputs['class_logits'].shape[2] == 0
     assert outputs['segmentation_logits'].shape == (1, 2, 16, 24)
+
+
+def test_a_run_starts_from_the_whole_weights_of_another_of_the_same_classes(tmp_path):
+    pool, run = make_pool('mfnet', tmp_path), tmp_path / 'run'
+    config = replace(CONFIG, task='segmentation')
+    train(config, pool_dir=pool, place=RunPlace(folder=run))
+    path = run / 'weights.safetensors'
+    further = replace(config, init_from=str(path), init_heads=True)
+    learner = SupervisedLearner(
+        further, device=torch.device('cpu'), label_set=read_label_set(pool)
+    )
+    written = load_file(path)
+    for model in (learner.model, learner.average):
+        state = model.state_dict()
+        assert set(state) == set(written)
+        assert all(torch.equal(state[name], value) for name, value in written.items())
+    with pytest.raises(WeightsError, match=r'do not fit the model; .*mismatched: segmentation\.c'):
+        SupervisedLearner(further, device=torch.device('cpu'), label_set=ONLY_MAPS)
