@@ -35,6 +35,7 @@ from bench.report import (
     write_results,
 )
 from rgbt_models.card import load_card, ModelCard
+from rgbt_perception.box_votes import find_planes, Votes
 from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.engine import Engine, open_engine
 from rgbt_perception.geometry import letterbox_transform
@@ -47,6 +48,7 @@ from rgbt_perception.sources import load_rig, with_registration
 from rgbt_perception.types import Batch, Detections, Frame, LetterboxTransform, RawOutputs
 
 NUM_BOXES = 100
+VOTES = 3.0  # a usual output.box_votes
 COPIES = 3  # anchors that see the same object
 MAX_MS = 1.0
 MIN_GAIN = 10.0
@@ -160,6 +162,13 @@ class Sides:
         self._raw = with_boxes(raw, card.input_hw)
         self._noise = build_outputs(card)
         self._letterbox = letterbox_transform(self._frame.size_hw, card.input_hw)
+        self._votes = Votes(
+            detections=decode_detections(
+                self._raw, self._letterbox, self._frame.size_hw, self._config
+            ),
+            planes=find_planes(card.detection_classes, card.segmentation_classes),
+            weight=VOTES,
+        )
 
     def boxes(self) -> bytes:
         """Decode the boxes, vectorised, and build their message."""
@@ -177,12 +186,16 @@ class Sides:
         """Do the same with outputs in which every class is everywhere."""
         return self._mask_message(self._noise)
 
+    def mask_with_votes(self) -> bytes:
+        """Let the detections have a say in the label map, too; they are there."""
+        return self._mask_message(self._raw, votes=self._votes)
+
     def boxes_and_mask(self) -> int:
         """Do what the node does for every pair."""
         return len(self.boxes()) + len(self.mask())
 
-    def _mask_message(self, raw: RawOutputs) -> bytes:
-        label_map = decode_label_map(raw, self._letterbox, self._frame.size_hw)
+    def _mask_message(self, raw: RawOutputs, votes: Votes | None = None) -> bytes:
+        label_map = decode_label_map(raw, self._letterbox, self._frame.size_hw, votes=votes)
         return serialise_image(label_map, 'mono8', self._frame)
 
     def _message(self, decode: Callable[..., Detections]) -> bytes:
@@ -204,6 +217,7 @@ def measure(sides: Sides, num_rounds: int) -> dict[str, list[float]]:
         'boxes in a loop': sides.boxes_in_a_loop,
         'mask': sides.mask,
         'mask of noise': sides.mask_of_noise,
+        'mask with votes of the boxes': sides.mask_with_votes,
     }
     times_ms: dict[str, list[float]] = {name: [] for name in actions}
     for action in actions.values():

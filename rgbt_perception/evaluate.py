@@ -349,6 +349,7 @@ def _conditions(pool: PipelinePool) -> dict[str, Any]:
         'score_threshold': SCORE_THRESHOLD,
         'max_detections': MAX_DETECTIONS,
         'nms_iou': pool.config.output.nms_iou,
+        'box_votes': pool.config.output.box_votes,
         'registration': pool.config.registration.method,
         'backend': pool.engine.backend,
         'device': pool.engine.device,

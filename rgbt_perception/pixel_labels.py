@@ -247,7 +247,7 @@ def find_content(
         num_rows: Rows of a plane, which tell how many network pixels a cell covers.
     """
     height, width = source_hw
-    stride = _find_stride(letterbox, height, num_rows)
+    stride = find_stride(letterbox, height, num_rows)
     top, left = letterbox.pad_y / stride, letterbox.pad_x / stride
     scale = letterbox.scale / stride
     edges = [round(value, 6) for value in (top, height * scale, left, width * scale)]
@@ -267,13 +267,13 @@ def sampling_matrix(
         source_hw: Height and width of the reference image, px.
         num_rows: Rows of a plane.
     """
-    stride = _find_stride(letterbox, source_hw[0], num_rows)
+    stride = find_stride(letterbox, source_hw[0], num_rows)
     scale = letterbox.scale / stride
     left, top = letterbox.pad_x / stride, letterbox.pad_y / stride
     # Edge units to OpenCV's centre units: the constant term takes half a pixel on either side.
     return np.array([[scale, 0.0, scale / 2 + left - 0.5], [0.0, scale, scale / 2 + top - 0.5]])
 
 
-def _find_stride(letterbox: LetterboxTransform, height: int, num_rows: int) -> int:
+def find_stride(letterbox: LetterboxTransform, height: int, num_rows: int) -> int:
     """Return how many network pixels a cell covers."""
     return round((height * letterbox.scale + 2 * letterbox.pad_y) / num_rows)

@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 
+from rgbt_perception.box_votes import add_votes, Votes
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.geometry import clip_boxes, unletterbox_boxes
-from rgbt_perception.pixel_labels import label_pixels
+from rgbt_perception.pixel_labels import find_stride, label_pixels
 from rgbt_perception.types import (
     BoolArray,
     ByteArray,
@@ -159,7 +160,11 @@ def _find_ious(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
 
 
 def decode_label_map(
-    raw: RawOutputs, letterbox: LetterboxTransform, source_hw: tuple[int, int]
+    raw: RawOutputs,
+    letterbox: LetterboxTransform,
+    source_hw: tuple[int, int],
+    *,
+    votes: Votes | None = None,
 ) -> ByteArray:
     """Turn segmentation logits into class ids at reference size.
 
@@ -167,6 +172,7 @@ def decode_label_map(
         raw: Outputs of the network, batch of one.
         letterbox: How reference pixels became network pixels.
         source_hw: Height and width of the reference image, px.
+        votes: Of the detections, None = they have no say.
 
     Returns:
         Class ids, shape (h, w), uint8; the lower id on equal logits. All unlabeled (255) when the
@@ -175,4 +181,7 @@ def decode_label_map(
     planes = raw.segmentation_logits[0]
     if len(planes) == 0:
         return np.full(source_hw, UNLABELED, np.uint8)
+    if votes is not None:
+        stride = find_stride(letterbox, source_hw[0], planes.shape[1])
+        planes = add_votes(planes, votes, letterbox, stride=stride)
     return label_pixels(planes, letterbox, source_hw)

@@ -75,6 +75,14 @@ class OutputConfig(Group):
         0.5, 'Boxes of a class overlapping more than this are merged.', ge=0.0, le=1.0, live=True
     )
     max_detections: int = setting(100, 'Most detections per pair.', ge=1, le=1000, live=True)
+    box_votes: float = setting(
+        0.0,
+        'What a detection of score 1 adds to the logits of its class in its box: of which class '
+        'an object is in the label map; 0 = nothing.',
+        ge=0.0,
+        le=20.0,
+        live=True,
+    )
     class_id_format: str = setting(
         'name', 'Content of class_id in detections.', choices=('name', 'index'), live=True
     )

@@ -15,6 +15,7 @@ from typing import Protocol, TypeGuard
 import numpy as np
 
 from rgbt_models.card import ModelCard
+from rgbt_perception.box_votes import find_planes, Votes
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.engine.base import Engine
 from rgbt_perception.geometry import letterbox_transform
@@ -109,9 +110,14 @@ def perceive(engine: Engine, images: Images, config: OutputConfig) -> Perceived:
     preprocessed = perf_counter()
     raw = engine.run(batch)
     inferred = perf_counter()
+    detections = decode_detections(raw, batch.letterbox, batch.source_hw, config)
+    votes = None
+    if config.box_votes > 0.0:
+        voting = find_planes(images.card.detection_classes, images.card.segmentation_classes)
+        votes = Votes(detections=detections, planes=voting, weight=config.box_votes)
     return Perceived(
-        detections=decode_detections(raw, batch.letterbox, batch.source_hw, config),
-        label_map=decode_label_map(raw, batch.letterbox, batch.source_hw),
+        detections=detections,
+        label_map=decode_label_map(raw, batch.letterbox, batch.source_hw, votes=votes),
         share_map=raw.share_map,
         rgb_shares=raw.rgb_shares,
         entropies=raw.entropies,

@@ -23,11 +23,13 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rgbt_perception.box_votes import find_planes, NO_PLANE, VotingPlanes
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.engine.base import check_finite, CHECKED_OUTPUTS
 from rgbt_perception.engine.resampling import label_resampling, letterbox_resampling, Resampling
 from rgbt_perception.engine.stages import Images
 from rgbt_perception.geometry import letterbox_transform
+from rgbt_perception.pixel_labels import find_stride
 from rgbt_perception.postprocess import MAX_CANDIDATES, MIN_SIDE_PX
 from rgbt_perception.preprocess import find_available
 from rgbt_perception.types import Detections, LetterboxTransform, Perceived, UNLABELED
@@ -66,6 +68,7 @@ class TorchStages:
         self._letterboxing = keep(partial(_upload_letterboxing, device))
         self._labelling = keep(partial(_upload_labelling, device))
         self._statistics = keep(partial(_upload_statistics, device))
+        self._voting = keep(partial(_upload_voting, device))
 
     def perceive(self, network: Network, images: Images, config: OutputConfig) -> Perceived:
         """Run a network on the images of one pair; all work is queued on the current stream.
@@ -87,11 +90,20 @@ class TorchStages:
         source_hw = images.pair.reference.size_hw
         letterbox = letterbox_transform(source_hw, images.input_hw)
         outputs = network(*self.prepare(images))
-        label_map = self.label_pixels(outputs['segmentation_logits'][0], letterbox, source_hw)
+        planes = outputs['segmentation_logits'][0]
+        boxes: dict[str, Tensor] | None = None
+        voting = find_planes(images.card.detection_classes, images.card.segmentation_classes)
+        if config.box_votes > 0.0 and voting.objects:
+            boxes = find_boxes(outputs, letterbox, source_hw, config)
+            stride = find_stride(letterbox, source_hw[0], planes.shape[1])
+            planes = self.add_votes(
+                planes, boxes, letterbox, voting, stride=stride, weight=config.box_votes
+            )
+        label_map = self.label_pixels(planes, letterbox, source_hw)
         is_finite = torch.stack([torch.isfinite(outputs[name]).all() for name in CHECKED_OUTPUTS])
         statistics = {name: outputs[name].float() for name in _STATISTICS}
-        # Last, because suppression waits for the device.
-        boxes = find_boxes(outputs, letterbox, source_hw, config)
+        if boxes is None:  # last, because suppression waits for the device
+            boxes = find_boxes(outputs, letterbox, source_hw, config)
         arrays = _download({**boxes, **statistics, 'label_map': label_map, 'finite': is_finite})
         check_finite(dict(zip(CHECKED_OUTPUTS, arrays['finite'].tolist(), strict=True)))
         return Perceived(
@@ -122,6 +134,48 @@ class TorchStages:
             statistics = self._statistics((card.thermal_mean,) * 3, (card.thermal_std,) * 3)
             heat = _standardise(units, operator.coverage, statistics)
         return rgb, heat, _upload(available, self._device)
+
+    def add_votes(
+        self,
+        planes: Tensor,
+        boxes: Mapping[str, Tensor],
+        letterbox: LetterboxTransform,
+        voting: VotingPlanes,
+        *,
+        stride: int,
+        weight: float,
+    ) -> Tensor:
+        """Return logits in which detections had their say; see ``box_votes.add_votes``.
+
+        Args:
+            planes: Logits of all classes, shape (k, h, w).
+            boxes: As of ``find_boxes``.
+            letterbox: How reference pixels became network pixels.
+            voting: Of the classes, some of which are objects.
+            stride: Network pixels per cell.
+            weight: What a detection of score 1 adds.
+        """
+        import torch
+
+        planes = planes.float()
+        rank_of_class, objects = self._voting(voting)
+        ranks = rank_of_class[boxes['class_ids']]
+        covers = (ranks != NO_PLANE)[:, None, None]
+        sides = (2, 0, letterbox.pad_x), (1, 1, letterbox.pad_y)
+        for dimension, axis, pad in sides:
+            edges = boxes['boxes_xyxy'][:, axis::2].double() * letterbox.scale + pad
+            begins, ends = (edges / stride - 0.5).ceil().T[..., None]  # each (n, 1)
+            cells = torch.arange(planes.shape[dimension], device=self._device)
+            is_inside = (cells >= begins) & (cells < ends)
+            covers = covers & is_inside.unsqueeze(3 - dimension)
+        support = torch.zeros(len(objects), *planes.shape[1:], device=self._device)
+        votes = covers * (weight * boxes['scores'])[:, None, None]
+        targets = ranks.clamp(min=0)[:, None, None].expand(votes.shape)
+        support.scatter_reduce_(0, targets, votes, 'amax')
+        logits = planes[objects]
+        voted = logits + support
+        voted += logits.amax(dim=0) - voted.amax(dim=0)
+        return planes.index_copy(0, objects, voted)
 
     def label_pixels(
         self, planes: Tensor, letterbox: LetterboxTransform, source_hw: tuple[int, int]
@@ -208,6 +262,11 @@ def _upload_labelling(
     cells_hw: tuple[int, int],
 ) -> Operator:
     return _upload_resampling(device, label_resampling(letterbox, source_hw, cells_hw))
+
+
+def _upload_voting(device: torch.device, voting: VotingPlanes) -> tuple[Tensor, Tensor]:
+    tables = np.array(voting.rank_of_class, np.int64), np.array(voting.objects, np.int64)
+    return _upload(tables[0], device), _upload(tables[1], device)
 
 
 def _upload_statistics(

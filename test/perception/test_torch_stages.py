@@ -52,6 +52,13 @@ def build_images(
     return Images(pair=pair, mode=mode, thermal=thermal, card=card, input_hw=input_hw)
 
 
+def with_common_classes(card: ModelCard) -> ModelCard:
+    """Return a card of as many classes as ``draw_outputs`` has, three of them in both lists."""
+    return dataclasses.replace(
+        card, detection_classes=tuple('abcdefg'), segmentation_classes=tuple('xbzdgy')
+    )
+
+
 @pytest.mark.parametrize('mode', [Mode.FUSED, Mode.RGB_ONLY, Mode.THERMAL_ONLY])
 @pytest.mark.parametrize('source_hw', SOURCES)
 def test_inputs_are_those_of_the_cpu_but_for_rounding_of_rgb(card, source_hw, mode):
@@ -146,6 +153,22 @@ def test_the_engine_perceives_what_it_gives_for_a_batch(tmp_path, mode):
     engine.close()
 
 
+@pytest.mark.parametrize('source_hw', SOURCES[1:4])
+def test_detections_have_the_same_say_in_the_label_map_as_on_the_cpu(card, source_hw):
+    card = with_common_classes(card)
+    raw, images = draw_outputs(0), build_images(card, source_hw)
+    engine = FakeEngine(raw)
+    label_maps = []
+    for weight in (0.0, 4.0):
+        config = OutputConfig(score_threshold=0.2, box_votes=weight)
+        wanted = perceive(engine, images, config)
+        found = TorchStages(CPU).perceive(Given(raw), images, config)
+        np.testing.assert_array_equal(found.detections.class_ids, wanted.detections.class_ids)
+        assert (found.label_map == wanted.label_map).mean() > 0.999
+        label_maps.append(wanted.label_map)
+    assert (label_maps[0] != label_maps[1]).any()
+
+
 def test_an_engine_names_failures_and_leaves_named_ones_as_they_are(tmp_path, monkeypatch):
     card = build_torch_card(tmp_path)
     engine = TorchEngine(card, torch_config(tmp_path))
@@ -201,8 +224,11 @@ def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_the_device_is_waited_for_as_rarely_as_can_be(card, monkeypatch):
-    stages, config = TorchStages(CPU), OutputConfig(score_threshold=0.3)
+@pytest.mark.parametrize('box_votes', [0.0, 3.0])
+def test_the_device_is_waited_for_as_rarely_as_can_be(card, monkeypatch, box_votes):
+    card = with_common_classes(card)
+    stages = TorchStages(CPU)
+    config = OutputConfig(score_threshold=0.3, box_votes=box_votes)
     outputs, images = as_tensors(draw_outputs(0)), build_images(card, (101, 67))
     stages.perceive(lambda *_: outputs, images, config)  # uploads what all pairs share
     downloads = count_downloads(monkeypatch)

@@ -16,6 +16,7 @@ ROWS = (
     ('config', 'geometry', 'share'),
     (
         'blindness',
+        'box_votes',
         'calibration_file',
         'camera_model',
         'clock_offset',
