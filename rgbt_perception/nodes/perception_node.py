@@ -33,6 +33,7 @@ from rgbt_perception.ros.node_process import (
     note_signals,
     parse_rigs,
     rig_arguments,
+    woken_by_signals,
 )
 from rgbt_perception.ros.params import (
     AUTOSTART,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from rgbt_perception.pipeline import Pipeline
 
 NODE_NAME = 'perception'
-WAKE_PERIOD_S = 0.2  # longest time a signal goes unnoticed
+OPENING_POLL_S = 0.2  # longest time a signal goes unnoticed while the model is opened
 EXIT_TIMEOUT_S = 1.0  # longest wait for a pair in work when the process ends
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -228,7 +229,7 @@ class PerceptionNode(LifecycleNode):
         """Open the pipeline and run it once; a signal need not wait for the end of it."""
         self.get_logger().info(f"opening model '{self._config.model.card}'")
         job = BackgroundJob(partial(_open_and_warm_up, self._open_with, self._config))
-        while not job.is_done(WAKE_PERIOD_S):
+        while not job.is_done(OPENING_POLL_S):
             if self._is_stopping():
                 raise EngineError('asked to stop while the model was being opened')
         return job.result()
@@ -343,8 +344,11 @@ def _spin(stop: threading.Event, nodes: list[PerceptionNode]) -> None:
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
-    while not stop.is_set():
-        executor.spin_once(timeout_sec=WAKE_PERIOD_S)
+    # The executor's own ``wake`` ends no wait: there must be something to call.
+    awake = nodes[0].create_guard_condition(lambda: None)
+    with woken_by_signals(awake.trigger):
+        while not stop.is_set():
+            executor.spin_once()
 
 
 if __name__ == '__main__':

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import NoReturn
@@ -92,6 +95,32 @@ def note_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
     return stop
+
+
+@contextmanager
+def woken_by_signals(wake: Callable[[], None]) -> Iterator[None]:
+    """Call ``wake`` after every signal, from a thread of its own; for the main thread.
+
+    Python calls handlers in the main thread, and not while that waits in native code: the
+    executor's wait would sleep through a signal.
+    """
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    thread = threading.Thread(target=_relay, args=(reading, wake), name='signals', daemon=True)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        writing.close()
+        thread.join()
+        reading.close()
+
+
+def _relay(reading: socket.socket, wake: Callable[[], None]) -> None:
+    while reading.recv(64):  # b'' = closed
+        wake()
 
 
 def has_busy_threads() -> bool:
