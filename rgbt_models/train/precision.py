@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which numbers a training run computes with, when its settings leave that to the machine."""
+"""Which numbers a training run computes with, when its settings leave that to the machine.
+
+Imports torch only where a GPU is asked: processes that render read settings, too.
+"""
 
 from __future__ import annotations
-
-import torch
 
 from rgbt_models.cpu import BF16_FEATURES, find_cpu_features
 
@@ -27,5 +28,7 @@ def choose_precision(wanted: str, accelerator: str) -> str:
     if accelerator == 'cpu':
         has_bf16 = not BF16_FEATURES.isdisjoint(find_cpu_features())
     else:
+        import torch
+
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return MIXED if has_bf16 else SINGLE
