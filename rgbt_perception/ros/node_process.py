@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import os
 import signal
-import socket
 import sys
 import threading
 from typing import NoReturn
@@ -104,22 +103,22 @@ def woken_by_signals(wake: Callable[[], None]) -> Iterator[None]:
     Python calls handlers in the main thread, and not while that waits in native code: the
     executor's wait would sleep through a signal.
     """
-    reading, writing = socket.socketpair()
-    writing.setblocking(False)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)  # as set_wakeup_fd asks for
     thread = threading.Thread(target=_relay, args=(reading, wake), name='signals', daemon=True)
-    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     thread.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        writing.close()
+        os.close(writing)
         thread.join()
-        reading.close()
+        os.close(reading)
 
 
-def _relay(reading: socket.socket, wake: Callable[[], None]) -> None:
-    while reading.recv(64):  # b'' = closed
+def _relay(reading: int, wake: Callable[[], None]) -> None:
+    while os.read(reading, 64):  # b'' = closed
         wake()
 
 

@@ -21,6 +21,7 @@ from ros_rig import FIRST_STAMP_NS, image_of
 from sensor_msgs.msg import Image
 
 from rgbt_perception.ros.background_job import BackgroundJob
+from rgbt_perception.ros.node_process import woken_by_signals
 
 TEST_DIR = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name('slow_node.py')
@@ -118,6 +119,23 @@ def test_a_signal_after_the_node_was_shut_down_by_a_transition(ros_context, tmp_
         finally:
             process.kill()
             user.destroy_node()
+
+
+def test_a_signal_wakes_who_waits_in_native_code():
+    woken = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    threads = threading.active_count()
+    try:
+        with woken_by_signals(woken.set):
+            for _ in range(2):
+                assert not woken.is_set()
+                signal.raise_signal(signal.SIGUSR1)
+                assert woken.wait(DEADLINE_S)
+                woken.clear()
+        assert threading.active_count() == threads
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_job_hands_over_what_was_returned():
