@@ -54,8 +54,6 @@ def compute_losses(
     targets: list[BoxTargets],
     label_maps: Tensor,
     class_weights: Tensor,
-    *,
-    lovasz_weight: float = 0.0,
 ) -> Losses:
     """Compare the outputs of ``RGBTModel`` with ground truth.
 
@@ -64,7 +62,6 @@ def compute_losses(
         targets: One per image.
         label_maps: (b, h, w) uint8 at input size, 255 = unlabeled.
         class_weights: (k,) weight of each segmentation class.
-        lovasz_weight: As for ``segmentation_loss``.
     """
     size_hw = (label_maps.shape[1], label_maps.shape[2])
     logits = outputs['class_logits'].float()
@@ -73,27 +70,21 @@ def compute_losses(
         classification, box = detection_loss(
             logits, outputs['boxes_xyxy'], targets, size_hw=size_hw
         )
-    segmentation = segmentation_loss(
-        outputs['segmentation_logits'], label_maps, class_weights, lovasz_weight=lovasz_weight
-    )
+    segmentation = segmentation_loss(outputs['segmentation_logits'], label_maps, class_weights)
     return Losses(classification=classification, box=box, segmentation=segmentation)
 
 
-def segmentation_loss(
-    logits: Tensor, label_maps: Tensor, class_weights: Tensor, *, lovasz_weight: float = 0.0
-) -> Tensor:
-    """Return the loss of labeled pixels, a scalar; 0 where there are none.
+def segmentation_loss(logits: Tensor, label_maps: Tensor, class_weights: Tensor) -> Tensor:
+    """Return the weighted cross-entropy of labeled pixels, a scalar; 0 where there are none.
 
     Args:
         logits: (b, k, h/4, w/4).
         label_maps: (b, h, w) uint8, 255 = unlabeled.
-        class_weights: (k,), of the cross-entropy.
-        lovasz_weight: Of the Lovász-softmax loss, which is added to it; 0 = without.
+        class_weights: (k,).
     """
     if not logits.shape[1]:
         return logits.sum()
-    # Logits sit at the centres of 4x4 cells; pixel (2, 2) is next to that centre.
-    labels = label_maps[:, 2::4, 2::4].long()
+    labels = labels_of_cells(label_maps)
     segmentation = functional.cross_entropy(
         logits.float(),
         labels,
@@ -103,12 +94,28 @@ def segmentation_loss(
     )
     # The weighted mean, but 0 and not NaN where nothing is labeled.
     labeled_weight = class_weights[labels[labels != UNLABELED]].sum()
-    segmentation = segmentation / labeled_weight.clamp(min=1e-6)
-    if lovasz_weight == 0.0:
-        return segmentation
+    return segmentation / labeled_weight.clamp(min=1e-6)
+
+
+def lovasz_loss(logits: Tensor, label_maps: Tensor) -> Tensor:
+    """Return the Lovász-softmax loss of labeled pixels, a scalar; 0 where there are none.
+
+    Args:
+        logits: (b, k, h/4, w/4).
+        label_maps: (b, h, w) uint8, 255 = unlabeled.
+    """
+    labels = labels_of_cells(label_maps)
     is_labeled = labels != UNLABELED
     probabilities = logits.float().softmax(dim=1).permute(0, 2, 3, 1)[is_labeled]
-    return segmentation + lovasz_weight * lovasz_softmax(probabilities, labels[is_labeled])
+    return lovasz_softmax(probabilities, labels[is_labeled])
+
+
+def labels_of_cells(label_maps: Tensor) -> Tensor:
+    """Return the labels that logits are compared with, (b, h/4, w/4) int64, of (b, h, w).
+
+    Logits sit at the centres of 4x4 cells; pixel (2, 2) is next to that centre.
+    """
+    return label_maps[:, 2::4, 2::4].long()
 
 
 def detection_loss(

@@ -33,6 +33,7 @@ from rgbt_models.train.losses import (
     BOX_WEIGHT,
     compute_losses,
     detection_loss,
+    lovasz_loss,
     segmentation_loss,
 )
 from rgbt_models.train.matching_task import matching_loss, MatchingModel
@@ -51,13 +52,12 @@ class Task:
         heads: Attributes of the model that the task trains; other heads are frozen.
         labels: Fields of ``LabelSet`` that must not be empty.
         loss: Loss of the outputs for a batch; the third argument, (k,), are the weights of the
-            segmentation classes; for saliency 1 = salient, 0 = background. Tasks that train the
-            segmentation head also take ``lovasz_weight``.
+            segmentation classes; for saliency 1 = salient, 0 = background.
     """
 
     heads: tuple[str, ...]
     labels: tuple[str, ...]
-    loss: Callable[..., LossTerms]
+    loss: Callable[[Mapping[str, Tensor], TrainBatch, Tensor], LossTerms]
 
 
 class SaliencyModel(nn.Module):
@@ -168,8 +168,16 @@ def build_loss(
         count = len(label_set.segmentation_classes)
         values = tuple(float(index in chosen) for index in range(count))
     weights = torch.tensor(values, device=device)
-    options = {} if config.lovasz_weight == 0.0 else {'lovasz_weight': config.lovasz_weight}
-    return lambda outputs, batch: task.loss(outputs, batch, weights, **options)
+    lovasz_weight = config.lovasz_weight
+
+    def loss(outputs: Mapping[str, Tensor], batch: TrainBatch) -> LossTerms:
+        terms = task.loss(outputs, batch, weights)
+        if lovasz_weight == 0.0:
+            return terms
+        lovasz = lovasz_weight * lovasz_loss(outputs['segmentation_logits'], batch.label_maps)
+        return LossTerms(total=terms.total + lovasz, parts={**terms.parts, 'lovasz': lovasz})
+
+    return loss
 
 
 def build_task_model(config: TrainConfig, label_set: LabelSet = PACKAGE_LABEL_SET) -> nn.Module:
@@ -213,16 +221,8 @@ def _set_up_encoder(encoder: SiameseEncoder | SiameseViT, config: TrainConfig) -
         encoder.set_drop_path(config.drop_path)
 
 
-def _both(
-    outputs: Mapping[str, Tensor],
-    batch: TrainBatch,
-    weights: Tensor,
-    *,
-    lovasz_weight: float = 0.0,
-) -> LossTerms:
-    losses = compute_losses(
-        dict(outputs), batch.targets, batch.label_maps, weights, lovasz_weight=lovasz_weight
-    )
+def _both(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
+    losses = compute_losses(dict(outputs), batch.targets, batch.label_maps, weights)
     parts = {
         'classification': losses.classification,
         'box': losses.box,
@@ -241,16 +241,8 @@ def _detection(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor
     return LossTerms(total=classification + BOX_WEIGHT * box, parts=parts)
 
 
-def _segmentation(
-    outputs: Mapping[str, Tensor],
-    batch: TrainBatch,
-    weights: Tensor,
-    *,
-    lovasz_weight: float = 0.0,
-) -> LossTerms:
-    loss = segmentation_loss(
-        outputs['segmentation_logits'], batch.label_maps, weights, lovasz_weight=lovasz_weight
-    )
+def _segmentation(outputs: Mapping[str, Tensor], batch: TrainBatch, weights: Tensor) -> LossTerms:
+    loss = segmentation_loss(outputs['segmentation_logits'], batch.label_maps, weights)
     return LossTerms(total=loss, parts={'segmentation': loss})
 
 

@@ -14,6 +14,7 @@ from rgbt_models.train import loop
 from rgbt_models.train.batches import collate, TrainBatch
 from rgbt_models.train.config import TASK_NAMES, TrainConfig
 from rgbt_models.train.loop import RunPlace
+from rgbt_models.train.losses import lovasz_loss
 from rgbt_models.train.saliency_loss import saliency_loss
 from rgbt_models.train.supervised import train
 from rgbt_models.train.tasks import (
@@ -52,6 +53,26 @@ def test_an_unknown_task_is_said():
         find_task('depth')
     with pytest.raises(DatasetError, match="task is 'depth'; expected one of both, detection"):
         TrainConfig(task='depth')
+
+
+@pytest.mark.parametrize('task', ['both', 'segmentation'])
+def test_the_lovasz_loss_is_added_to_that_of_the_task(task):
+    torch.manual_seed(0)
+    config = config_of(task)
+    batch = collate(random_painted_samples(2, seed=1), config)
+    outputs = build_task_model(config).train()(batch.rgb, batch.thermal, torch.ones(2, 2))
+    plain, weighted = (
+        build_loss(
+            config_of(task, lovasz_weight=weight), PACKAGE_LABEL_SET, device=torch.device('cpu')
+        )(outputs, batch)
+        for weight in (0.0, 0.5)
+    )
+    wanted = 0.5 * lovasz_loss(outputs['segmentation_logits'], batch.label_maps).item()
+    assert wanted > 0.0
+    assert set(plain.parts) == PARTS[task]
+    assert set(weighted.parts) == {*PARTS[task], 'lovasz'}
+    assert weighted.parts['lovasz'].item() == pytest.approx(wanted, rel=1e-6)
+    assert weighted.total.item() == pytest.approx(plain.total.item() + wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize('task', TASK_NAMES)
