@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO without its usage reports."""
+"""OpenVINO without its usage reports, and without its hand on the signals of this process."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import importlib
 import sys
 from types import ModuleType
+from typing import Any
 
 # Sends events over HTTPS at the mere import of OpenVINO, and keeps an identifier in ~/intel.
 _REPORTS = 'openvino_telemetry'
@@ -30,3 +32,24 @@ def import_openvino() -> ModuleType:
     finally:
         if hides_converter:
             del sys.modules[_CONVERTER]
+
+
+def open_core() -> Any:
+    """Return a core whose CPU plugin is loaded, by a thread that has ended.
+
+    The plugin gives the thread that loads it a stack for signal handlers, and frees that stack
+    with the core (seen with 2026.4). Let go by another thread, the loading one would keep the
+    address of the freed stack, and its next signal would end the process without a word.
+
+    Raises:
+        ImportError: If OpenVINO is not installed.
+    """
+    openvino = import_openvino()
+
+    def load() -> Any:
+        core = openvino.Core()
+        core.get_property('CPU', 'FULL_DEVICE_NAME')
+        return core
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(load).result()

@@ -11,7 +11,7 @@ from typing import Any
 from rgbt_models.card import INPUT_NAMES, ModelCard, OUTPUT_NAMES, verify_file
 from rgbt_models.cpu import find_cpu_features
 from rgbt_models.graph_variant import Graph
-from rgbt_models.openvino_runtime import import_openvino
+from rgbt_models.openvino_runtime import import_openvino, open_core
 from rgbt_perception.config import EngineConfig
 from rgbt_perception.engine.base import (
     check_names,
@@ -115,7 +115,7 @@ def _open_compiled(
     openvino: ModuleType, card: ModelCard, graph: Graph, precision: str, config: EngineConfig
 ) -> Any:
     """Return the compiled graph from the cache, where it is put when it was not there."""
-    core = openvino.Core()
+    core = open_core()
     properties = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_PRECISION_HINT': _choose_hint(core, precision),

@@ -153,9 +153,9 @@ def test_without_a_place_for_the_cache_it_runs(card, config, tmp_path):
 
 
 def test_bf16_is_reported_only_where_the_cpu_has_it(card, config, caplog):
-    from rgbt_models.openvino_runtime import import_openvino
+    from rgbt_models.openvino_runtime import open_core
 
-    capabilities = import_openvino().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    capabilities = open_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     engine = open_engine(card, dataclasses.replace(config, precision='bf16'))
     if 'BF16' in capabilities or engine.precision == 'bf16':
         assert 'avx512f' in find_cpu_features() or 'bf16' in find_cpu_features()
@@ -278,6 +278,25 @@ def test_openvino_does_not_report_to_its_vendor(card, config, tmp_path):
     result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert result.stdout.strip() == '[]'
     assert not list(home.iterdir())
+
+
+def test_a_signal_after_the_engine_was_released_by_another_thread_is_handled(card, config):
+    code = (
+        'import signal, sys, threading\n'
+        'from rgbt_models.card import load_card\n'
+        'from rgbt_perception.config import EngineConfig\n'
+        'from rgbt_perception.engine import open_engine\n'
+        'config = EngineConfig(backend="openvino", num_threads=1, cache_dir=sys.argv[2])\n'
+        'engines = [open_engine(load_card(sys.argv[1]), config)]\n'
+        'thread = threading.Thread(target=engines.clear)\n'
+        'thread.start()\n'
+        'thread.join()\n'
+        'signal.signal(signal.SIGUSR1, lambda *_: print("handled"))\n'
+        'signal.raise_signal(signal.SIGUSR1)\n'
+    )
+    command = [sys.executable, '-c', code, str(card.folder), config.cache_dir]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == 'handled'
 
 
 @pytest.fixture(autouse=True)
