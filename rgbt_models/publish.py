@@ -96,6 +96,7 @@ def publish_run(
     )
     training = {
         **run,
+        'config': {**run['config'], 'init_from': _without_place(config.init_from)},
         'mdi_calibration_pairs': fit.num_pairs,
         'mdi_calibration_target': fit.target,
         'mdi_calibration_correlation': round(fit.correlation, 3),
@@ -164,6 +165,11 @@ def _describe(
         training=training,
         folder=card_dir,
     )
+
+
+def _without_place(path: str) -> str:
+    """Return a file with its folder's name alone: where a run lay is nothing for a card."""
+    return '/'.join(Path(path).parts[-2:])
 
 
 def _real_data(run: dict[str, Any]) -> str:

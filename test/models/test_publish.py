@@ -82,6 +82,20 @@ def test_a_card_does_not_hide_what_its_encoder_has_seen(run_dir, tmp_path):
     assert (card.synthetic_only, card.licence) == (False, 'NOASSERTION')
 
 
+@pytest.mark.parametrize(
+    ('init_from', 'shown'),
+    [('/home/me/runs/first/weights.safetensors', 'first/weights.safetensors'), ('', '')],
+)
+def test_a_card_does_not_say_where_files_lay(run_dir, tmp_path, init_from, shown):
+    run = json.loads((run_dir / 'run.json').read_text())
+    run['config']['init_from'] = init_from
+    (run_dir / 'run.json').write_text(json.dumps(run))
+    card = publish_run(
+        run_dir=run_dir, card_dir=tmp_path / 'mine', version='1', calibration_pairs=4
+    )
+    assert card.training['config']['init_from'] == shown
+
+
 def test_the_calibration_goes_into_the_card(run_dir, tmp_path, monkeypatch):
     calibration = MdiCalibration(weights=(1.0, 2.0, 3.0), bias=-0.5)
     fit = CalibrationFit(calibration=calibration, correlation=0.98765, num_pairs=9)
