@@ -17,6 +17,9 @@ import numpy as np
 from rgbt_perception.types import Detections, FloatArray, IntArray, LetterboxTransform
 
 NO_PLANE = -1
+# Who votes, however many detections are published: the label map depends on nothing else.
+MIN_SCORE = 0.1
+MAX_VOTES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +28,11 @@ class VotingPlanes:
 
     Attributes:
         objects: Planes of the object classes, ascending.
-        rank_of_class: By detection class: its index in ``objects``; ``NO_PLANE`` = it has none.
+        class_to_object: By detection class: its index in ``objects``; ``NO_PLANE`` = it has none.
     """
 
     objects: tuple[int, ...]
-    rank_of_class: tuple[int, ...]
+    class_to_object: tuple[int, ...]
 
 
 @lru_cache(maxsize=8)
@@ -40,7 +43,7 @@ def find_planes(
     common = [name for name in segmentation_classes if name in detection_classes]
     return VotingPlanes(
         objects=tuple(segmentation_classes.index(name) for name in common),
-        rank_of_class=tuple(
+        class_to_object=tuple(
             common.index(name) if name in common else NO_PLANE for name in detection_classes
         ),
     )
@@ -51,8 +54,8 @@ class Votes:
     """The votes of one pair.
 
     Attributes:
-        detections: In reference pixels, best first; of the votes of one class in one cell that
-            of the best counts.
+        detections: In reference pixels, best first; the first ``MAX_VOTES`` from ``MIN_SCORE``
+            on vote. Of the votes of one class in one cell that of the best counts.
         planes: Of their classes.
         weight: What a detection of score 1 adds to a logit, above 0.
     """
@@ -73,17 +76,18 @@ def add_votes(
         letterbox: How reference pixels became network pixels.
         stride: Network pixels per cell.
     """
-    detections, objects = votes.detections, list(votes.planes.objects)
-    ranks = np.asarray(votes.planes.rank_of_class, np.int64)[detections.class_ids]
-    has_plane = ranks != NO_PLANE
+    detections = votes.detections.at_least(MIN_SCORE).best(MAX_VOTES)
+    objects = list(votes.planes.objects)
+    targets = np.asarray(votes.planes.class_to_object, np.int64)[detections.class_ids]
+    has_plane = targets != NO_PLANE
     if not has_plane.any():
         return planes
     support = np.zeros((len(objects), *planes.shape[1:]), np.float32)
     windows = find_windows(detections.boxes_xyxy[has_plane], letterbox, stride=stride)
-    boxes = zip(ranks[has_plane], windows.tolist(), detections.scores[has_plane], strict=True)
+    boxes = zip(targets[has_plane], windows.tolist(), detections.scores[has_plane], strict=True)
     # From the worst to the best, so that the best is written last; a mask per box takes longer.
-    for rank, (left, top, right, bottom), score in reversed(list(boxes)):
-        support[rank, top:bottom, left:right] = score
+    for target, (left, top, right, bottom), score in reversed(list(boxes)):
+        support[target, top:bottom, left:right] = score
     logits = planes[objects]
     voted = logits + np.float32(votes.weight) * support
     voted += logits.max(axis=0) - voted.max(axis=0)
@@ -105,5 +109,5 @@ def find_windows(
         stride: Network pixels per cell.
     """
     pads = np.array([letterbox.pad_x, letterbox.pad_y] * 2)
-    edges = (boxes_xyxy * letterbox.scale + pads) / stride  # float64
+    edges = (boxes_xyxy.astype(np.float64) * letterbox.scale + pads) / stride
     return np.asarray(np.ceil(edges - 0.5).astype(np.int64).clip(0))

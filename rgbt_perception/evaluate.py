@@ -34,7 +34,6 @@ from rgbt_perception.scores import box_values, Scores
 from rgbt_perception.truth import map_class_ids, TruthPair
 from rgbt_perception.types import (
     ByteArray,
-    Detections,
     Modality,
     Pair,
     Result,
@@ -314,14 +313,9 @@ def scaled_input_hw(source_hw: tuple[int, int], scale: float, multiple: int) -> 
 
 def as_published(result: Result, output: OutputConfig) -> Result:
     """Leave out the detections that the node would not publish."""
-    found = result.detections
-    num_kept = min(int((found.scores >= output.score_threshold).sum()), output.max_detections)
-    detections = Detections(  # they are sorted by score
-        boxes_xyxy=found.boxes_xyxy[:num_kept],
-        scores=found.scores[:num_kept],
-        class_ids=found.class_ids[:num_kept],
-    )
-    measured = result.temperatures
+    found, measured = result.detections, result.temperatures
+    detections = found.at_least(output.score_threshold).best(output.max_detections)
+    num_kept = len(detections)  # the best, as they are sorted by score
     temperatures = Temperatures(
         min_c=measured.min_c[:num_kept],
         mean_c=measured.mean_c[:num_kept],

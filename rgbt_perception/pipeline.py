@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgbt_models.card import load_card, ModelCard
+from rgbt_perception import box_votes, object_contrast
 from rgbt_perception.camera_model import CameraModel
 from rgbt_perception.config import OutputConfig, PerceptionConfig
 from rgbt_perception.dominance_filter import CONTRAST, DominanceFilter
@@ -20,7 +21,6 @@ from rgbt_perception.engine.stages import blank_batch, Images, perceive
 from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.health import HealthMonitor
 from rgbt_perception.misregistration import MisregistrationMonitor
-from rgbt_perception.object_contrast import MIN_SCORE, ObjectContrast
 from rgbt_perception.radiometry import Radiometry
 from rgbt_perception.registration import Registration
 from rgbt_perception.temperatures import measure_temperatures, unknown_temperatures
@@ -71,7 +71,7 @@ class Pipeline:
         self.radiometry = Radiometry(config.thermal)
         self.scaler = ThermalScaler(config.thermal, card.thermal_normaliser, self.radiometry)
         self._dominance = DominanceFilter(config.dominance, card.mdi_calibration)
-        self._object_contrast = ObjectContrast(card, self.registration)
+        self._object_contrast = object_contrast.ObjectContrast(card, self.registration)
         self._monitor = MisregistrationMonitor(config.registration)
         self._misregistration = UNKNOWN_MISREGISTRATION
         self._geometry: object = None  # that the monitor's measurements were made with
@@ -96,7 +96,8 @@ class Pipeline:
         prepared = perf_counter()
         perceived = perceive(self.engine, images, self._decoding(mode))
         found, label_map = perceived.detections, perceived.label_map
-        detections = found.at_least(self.config.output.score_threshold)
+        output = self.config.output
+        detections = found.at_least(output.score_threshold).best(output.max_detections)
         advantage = math.nan
         if mode is Mode.FUSED and pair.rgb is not None and thermal is not None:
             self._misregistration = self._measure_misregistration(pair.rgb, thermal)
@@ -184,11 +185,15 @@ class Pipeline:
         return np.asarray(self.registration.register(image, pair.rgb.size_hw), np.float32)
 
     def _decoding(self, mode: Mode) -> OutputConfig:
-        """Return the settings with a threshold low enough for what measures the detections."""
+        """Return the settings that find all that votes and all whose contrast is measured."""
         output = self.config.output
-        if mode is not Mode.FUSED or self.config.dominance.method != CONTRAST:
-            return output
-        return replace(output, score_threshold=min(output.score_threshold, MIN_SCORE))
+        scores, counts = [output.score_threshold], [output.max_detections]
+        if mode is Mode.FUSED and self.config.dominance.method == CONTRAST:
+            scores.append(object_contrast.MIN_SCORE)
+        if output.box_votes > 0.0:
+            scores.append(box_votes.MIN_SCORE)
+            counts.append(box_votes.MAX_VOTES)
+        return replace(output, score_threshold=min(scores), max_detections=max(counts))
 
     def _measure_misregistration(self, rgb: Frame, thermal: FloatArray) -> Misregistration:
         """Measure now and then, afresh when other camera models, pose or image sizes came."""

@@ -236,6 +236,14 @@ class Detections:
             class_ids=self.class_ids[keep],
         )
 
+    def best(self, count: int) -> Detections:
+        """Return the first ones, as many as there are up to a number."""
+        return Detections(
+            boxes_xyxy=self.boxes_xyxy[:count],
+            scores=self.scores[:count],
+            class_ids=self.class_ids[:count],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Perceived:

@@ -113,6 +113,10 @@ class Rig:
             if time.monotonic() > deadline:
                 pytest.fail(f'waited {DEADLINE_S:.0f} s in vain until {what}; {self.log_text()}')
 
+    def wait_for_event(self, timeout_s: float) -> None:
+        """Let the callbacks of the next event run; return without any after a time."""
+        self._executor.spin_once(timeout_sec=timeout_s)
+
     def send(self, camera: str, message: Any) -> None:
         """Publish one image message."""
         self.cameras[camera].publish(message)

@@ -28,7 +28,14 @@ from rgbt_models.train.batches import open_sampler, prefetch, SampleSource, stan
 from rgbt_models.train.init_encoder import load_encoder
 from rgbt_models.train.learner import Learner, LossTerms
 from rgbt_models.train.left_out import describe_left_out
-from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
+from rgbt_models.train.loop import (
+    check_place,
+    launch,
+    RunPlace,
+    settle_precision,
+    TrainingLoop,
+    TrainRun,
+)
 from rgbt_models.train.origin import describe_origin, describe_scenes
 from rgbt_models.train.pool import Sample
 from rgbt_models.train.sharding import whole
@@ -65,6 +72,7 @@ def pretrain(config: PretrainConfig, *, pool_dir: Path, place: RunPlace) -> Trai
         WeightsError: If the encoder to start from, or the checkpoint, does not fit.
     """
     check_place(place)
+    config = settle_precision(config, place)
     fabric = launch(config, place)
     learner = PretrainLearner(build_task(config), device=fabric.device)
     loop = TrainingLoop(fabric, learner, config, place)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import json
 import math
 from pathlib import Path
 import time
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
@@ -45,6 +45,8 @@ LOG_EVERY = 20
 WEIGHTS_NAME = 'weights.safetensors'
 RUN_NAME = 'run.json'
 STRATEGIES = ('ddp', 'fsdp')
+
+Settings = TypeVar('Settings', bound=RunSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,19 +106,26 @@ class _Progress:
     sampler: dict[str, Any] | None = None
 
 
+def settle_precision(config: Settings, place: RunPlace) -> Settings:
+    """Return the settings with the precision of this machine in the place of 'auto'.
+
+    So checkpoints and ``run.json`` have it, and a run does not go on in another one.
+    """
+    return replace(config, precision=choose_precision(config.precision, place.accelerator))
+
+
 def launch(config: RunSettings, place: RunPlace) -> Fabric:
-    """Start the processes of a run; each seeds its generators."""
+    """Start the processes of a run with settled settings; each seeds its generators."""
     num_processes = place.devices * place.nodes
     strategy: str | Strategy = 'ddp' if num_processes > 1 else 'auto'
     if place.strategy == 'fsdp':
         strategy = sharding_strategy(num_processes)
-    precision = choose_precision(config.precision, place.accelerator)
     fabric = Fabric(
         accelerator=place.accelerator,
         devices=place.devices,
         num_nodes=place.nodes,
         strategy=strategy,
-        precision=precision,  # type: ignore[arg-type]  # a Literal there, text in YAML
+        precision=config.precision,  # type: ignore[arg-type]  # a Literal there, text in YAML
     )
     fabric.launch()
     if place.accelerator == 'cpu':
@@ -161,7 +170,6 @@ class TrainingLoop(Generic[Batch]):
             WeightsError: If it does not fit the network.
         """
         self._fabric, self._learner, self._config, self._place = fabric, learner, config, place
-        self._precision = choose_precision(config.precision, place.accelerator)
         strategy = fabric.strategy
         self._wrapped: Any = None
         self._optimiser: Any = None
@@ -207,7 +215,7 @@ class TrainingLoop(Generic[Batch]):
         start = time.monotonic() - self._done.seconds
         started_samples = self._done.samples
         while (progress := self._progress(time.monotonic() - start)) < 1.0:
-            with attention_kernel(fabric.device.type, self._precision):
+            with attention_kernel(fabric.device.type, self._config.precision):
                 parts = self._step(batches, progress)
             if log is not None:
                 seconds = time.monotonic() - start
@@ -327,7 +335,9 @@ class TrainingLoop(Generic[Batch]):
     def _restore(self, checkpoint: Path) -> None:
         state = read_state(checkpoint)
         wanted = _as_json(self._config)
-        changed = [name for name in wanted if wanted[name] != state['config'].get(name)]
+        # What a checkpoint does not name is younger than it, and was as it is by default.
+        had = {**_as_json(type(self._config)()), **state['config']}
+        changed = [name for name in wanted if wanted[name] != had[name]]
         if changed:
             raise DatasetError(
                 f"checkpoint '{checkpoint}' was written with another {', '.join(changed)}; "
@@ -349,7 +359,6 @@ class TrainingLoop(Generic[Batch]):
             'processes': self._fabric.world_size,
             'strategy': self._place.strategy,
             'accelerator': self._fabric.device.type,
-            'precision': self._precision,
             **description,
             'config': _as_json(self._config),
         }

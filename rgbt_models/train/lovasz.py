@@ -22,7 +22,7 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     for class_id in torch.unique(labels).tolist():
         is_class = (labels == class_id).to(probabilities.dtype)
         errors, order = (is_class - probabilities[:, class_id]).abs().sort(descending=True)
-        losses.append(errors @ _jaccard_steps(is_class[order]))
+        losses.append((errors * _jaccard_steps(is_class[order])).sum())
     return torch.stack(losses).mean() if losses else probabilities.sum()
 
 

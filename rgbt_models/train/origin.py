@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rgbt_models.card import load_card
-from rgbt_models.errors import CardError
+from rgbt_models.errors import CardError, WeightsError
+from rgbt_models.label_sets import LabelSet, parse_label_set
 from rgbt_models.train.loop import RUN_NAME
 from rgbt_models.train.pool import read_origin, SHARD_PAIRS
 
@@ -42,6 +43,29 @@ def read_encoder_origin(path: Path) -> str:
         return f'{UNKNOWN}{path.parent.name}/{path.name}'
     origins = (run['encoder_origin'], run['pool_origin'])
     return ', then '.join(origin for origin in origins if origin)
+
+
+def check_classes_of(init_from: str, wanted: LabelSet) -> None:
+    """Refuse weights whose heads tell other classes, or the same in another order.
+
+    Args:
+        init_from: Weights of a card or a run; of others the classes are not known.
+        wanted: Classes that the heads are to tell.
+
+    Raises:
+        WeightsError: If they differ.
+    """
+    run = _read_run_of(Path(init_from))
+    if not run:
+        return
+    found = parse_label_set(run)
+    for kind, names in wanted.to_json().items():
+        if names and found.to_json()[kind] != names:
+            raise WeightsError(
+                f"the weights of init_from '{init_from}' have the {kind} "
+                f'{", ".join(found.to_json()[kind])}; expected {", ".join(names)} in this order; '
+                f'start from other weights, or from the encoder alone with init_heads: false'
+            )
 
 
 def _read_run_of(weights: Path) -> dict[str, Any]:

@@ -21,12 +21,25 @@ from rgbt_models.train.config import TrainConfig
 from rgbt_models.train.init_encoder import load_encoder
 from rgbt_models.train.learner import Learner, LossTerms
 from rgbt_models.train.left_out import describe_left_out
-from rgbt_models.train.loop import check_place, launch, RunPlace, TrainingLoop, TrainRun
+from rgbt_models.train.loop import (
+    check_place,
+    launch,
+    RunPlace,
+    settle_precision,
+    TrainingLoop,
+    TrainRun,
+)
 from rgbt_models.train.losses import BoxTargets
-from rgbt_models.train.origin import describe_origin, describe_scenes
+from rgbt_models.train.origin import check_classes_of, describe_origin, describe_scenes
 from rgbt_models.train.pool import read_label_set
 from rgbt_models.train.sharding import own_part, shard, whole_state
-from rgbt_models.train.tasks import build_loss, build_task_model, check_labels, find_task
+from rgbt_models.train.tasks import (
+    build_loss,
+    build_task_model,
+    check_labels,
+    find_task,
+    trained_label_set,
+)
 from rgbt_models.train.visibility import object_labels, visibility_loss
 from rgbt_models.weights import load_weights, save_tensors
 
@@ -45,11 +58,14 @@ def train(config: TrainConfig, *, pool_dir: Path, place: RunPlace) -> TrainRun:
     Raises:
         DatasetError: If the folder holds another run, the pool is empty or lacks shards or the
             labels of the task, or the settings do not fit its classes.
-        WeightsError: If the encoder to start from, or the checkpoint, does not fit.
+        WeightsError: If the weights to start from, or the checkpoint, do not fit.
     """
     check_place(place)
+    config = settle_precision(config, place)
     label_set = read_label_set(pool_dir)
     check_labels(config.task, label_set, pool=str(pool_dir))
+    if config.init_heads:
+        check_classes_of(config.init_from, trained_label_set(config.task, label_set))
     if config.visibility_weight > 0.0:
         object_labels(label_set)  # there must be objects
     fabric = launch(config, place)

@@ -98,7 +98,7 @@ def perceive(engine: Engine, images: Images, config: OutputConfig) -> Perceived:
     Args:
         engine: Any engine.
         images: Of one pair.
-        config: Score threshold, overlap and number of detections; see ``decode_detections``.
+        config: Score threshold, overlap, number and votes of detections.
 
     Raises:
         EngineError: If the runtime fails, or a logit or box is not finite.

@@ -23,7 +23,13 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rgbt_perception.box_votes import find_planes, NO_PLANE, VotingPlanes
+from rgbt_perception.box_votes import (
+    find_planes,
+    MAX_VOTES,
+    MIN_SCORE,
+    NO_PLANE,
+    VotingPlanes,
+)
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.engine.base import check_finite, CHECKED_OUTPUTS
 from rgbt_perception.engine.resampling import label_resampling, letterbox_resampling, Resampling
@@ -76,7 +82,7 @@ class TorchStages:
         Args:
             network: On the device.
             images: Of one pair.
-            config: Score threshold, overlap and number of detections.
+            config: Score threshold, overlap, number and votes of detections.
 
         Returns:
             What was found, in host memory; the time of all stages counts as that of the network.
@@ -158,9 +164,11 @@ class TorchStages:
         import torch
 
         planes = planes.float()
-        rank_of_class, objects = self._voting(voting)
-        ranks = rank_of_class[boxes['class_ids']]
-        covers = (ranks != NO_PLANE)[:, None, None]
+        boxes = {name: item[:MAX_VOTES] for name, item in boxes.items()}
+        class_to_object, objects = self._voting(voting)
+        objects_of_boxes = class_to_object[boxes['class_ids']]
+        is_voter = boxes['scores'] >= float(np.float32(MIN_SCORE))
+        covers = (is_voter & (objects_of_boxes != NO_PLANE))[:, None, None]
         sides = (2, 0, letterbox.pad_x), (1, 1, letterbox.pad_y)
         for dimension, axis, pad in sides:
             edges = boxes['boxes_xyxy'][:, axis::2].double() * letterbox.scale + pad
@@ -170,7 +178,7 @@ class TorchStages:
             covers = covers & is_inside.unsqueeze(3 - dimension)
         support = torch.zeros(len(objects), *planes.shape[1:], device=self._device)
         votes = covers * (weight * boxes['scores'])[:, None, None]
-        targets = ranks.clamp(min=0)[:, None, None].expand(votes.shape)
+        targets = objects_of_boxes.clamp(min=0)[:, None, None].expand(votes.shape)
         support.scatter_reduce_(0, targets, votes, 'amax')
         logits = planes[objects]
         voted = logits + support
@@ -265,7 +273,7 @@ def _upload_labelling(
 
 
 def _upload_voting(device: torch.device, voting: VotingPlanes) -> tuple[Tensor, Tensor]:
-    tables = np.array(voting.rank_of_class, np.int64), np.array(voting.objects, np.int64)
+    tables = np.array(voting.class_to_object, np.int64), np.array(voting.objects, np.int64)
     return _upload(tables[0], device), _upload(tables[1], device)
 
 

@@ -49,6 +49,8 @@ class Services:
     async def _on_snapshot(self, _request: Any, response: Any) -> Any:
         """Answer when the snapshot is written, by a thread of its own."""
         done: Future[Answer] = Future(executor=self._node.executor)
+        # What awaits a future goes on with the executor's next event; a callback is one.
+        done.add_done_callback(lambda _future: None)
         write = self._prepare_snapshot()
 
         def run() -> None:

@@ -5,7 +5,15 @@ from made_outputs import as_tensors, draw_outputs, INPUT_HW, SOURCES
 import numpy as np
 import pytest
 
-from rgbt_perception.box_votes import add_votes, find_planes, find_windows, NO_PLANE, Votes
+from rgbt_perception.box_votes import (
+    add_votes,
+    find_planes,
+    find_windows,
+    MAX_VOTES,
+    MIN_SCORE,
+    NO_PLANE,
+    Votes,
+)
 from rgbt_perception.config import OutputConfig
 from rgbt_perception.engine.torch_stages import find_boxes, TorchStages
 from rgbt_perception.geometry import letterbox_transform
@@ -47,7 +55,7 @@ def best(planes: np.ndarray, votes: Votes) -> np.ndarray:
 
 def test_classes_meet_by_name():
     assert PLANES.objects == (CAR, PERSON, TRUCK)
-    assert PLANES.rank_of_class == (1, 0, 2, NO_PLANE)
+    assert PLANES.class_to_object == (1, 0, 2, NO_PLANE)
     assert find_planes(BOXED, ('grass',)).objects == ()
 
 
@@ -105,6 +113,22 @@ def test_nobody_to_vote_nothing_to_vote_for_and_no_cell_change_nothing(boxes):
     np.testing.assert_array_equal(after, planes)
 
 
+def test_a_doubtful_detection_and_one_too_many_have_no_say():
+    planes = flat_planes(car=2.0, truck=1.9)
+    box, small = (0.0, 0.0, 160.0, 96.0), (0.0, 0.0, 16.0, 16.0)
+    assert (best(planes, votes_of((2, MIN_SCORE, box))) == TRUCK).all()
+    assert (best(planes, votes_of((2, MIN_SCORE - 0.001, box))) == CAR).all()
+    others = [(1, 0.9, small)] * (MAX_VOTES - 1)
+    assert (best(planes, votes_of(*others, (2, 0.5, box)))[4:] == TRUCK).all()
+    assert (best(planes, votes_of(*others, (1, 0.9, small), (2, 0.5, box))) == CAR).all()
+
+
+def test_an_edge_on_the_centre_of_a_cell_is_exact():
+    letterbox = letterbox_transform((480, 640), (288, 384))  # scale 0.6, 50 px = cell 7.5
+    edges = np.array([[50.0, 50.0, 50.0, 50.0]], np.float32)
+    assert find_windows(edges, letterbox, stride=STRIDE).tolist() == [[7, 7, 7, 7]]
+
+
 @pytest.mark.parametrize('source_hw', SOURCES)
 def test_windows_hold_the_cells_whose_centres_are_in_the_box(source_hw):
     letterbox = letterbox_transform(source_hw, INPUT_HW)
@@ -123,7 +147,7 @@ def test_windows_hold_the_cells_whose_centres_are_in_the_box(source_hw):
 def cpu_and_torch_planes(raw: RawOutputs, source_hw: tuple[int, int]):
     import torch
 
-    config = OutputConfig(score_threshold=0.2, box_votes=2.0)
+    config = OutputConfig(score_threshold=0.02, max_detections=300, box_votes=2.0)
     letterbox = letterbox_transform(source_hw, INPUT_HW)
     voting = find_planes(tuple('abcdefg'), tuple('xbzdgy'))
     detections = decode_detections(raw, letterbox, source_hw, config)

@@ -13,6 +13,8 @@ from fakes import (
     rgb_frame,
     thermal_frame,
 )
+from made_outputs import draw_outputs
+from made_outputs import INPUT_HW as OUTPUTS_HW
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ from rgbt_models.label_sets import SEGMENTATION_CLASSES
 from rgbt_perception.config import build_config
 from rgbt_perception.errors import ConfigError, EngineError
 from rgbt_perception.pipeline import open_pipeline, Pipeline
-from rgbt_perception.types import DominanceState, Mode, NS_PER_S, Pair, UNLABELED
+from rgbt_perception.types import DominanceState, Mode, NS_PER_S, Pair, Result, UNLABELED
 
 
 def build_pipeline(folder: Path, engine: FakeEngine, **values: object) -> Pipeline:
@@ -168,6 +170,28 @@ def test_the_method_of_the_dominance_changes_live_and_no_detection(
     assert len(by_shares.detections) == {0.1: 2, 0.3: 1}[threshold]
     alone = pipeline.run(Pair(rgb=pair.rgb, thermal=None))
     assert (alone.dominance.mdi, alone.dominance.method) == (1.0, 'single')
+
+
+@pytest.mark.parametrize(('score', 'count'), [(0.01, 300), (0.3, 100), (0.5, 1)])
+@pytest.mark.parametrize('method', ['linear_share', 'contrast'])
+def test_what_is_published_has_no_say_in_the_label_map(
+    tmp_path: Path, method: str, score: float, count: int
+):
+    engine = FakeEngine(draw_outputs(0, num_labels=len(SEGMENTATION_CLASSES)))
+    height, width = OUTPUTS_HW
+    pair = Pair(rgb=rgb_frame(size_hw=OUTPUTS_HW), thermal=thermal_frame(size_hw=OUTPUTS_HW))
+
+    def run(**output: object) -> Result:
+        sizes = {'model.input_height': height, 'model.input_width': width}
+        return build_pipeline(tmp_path, engine, **sizes, **output).run(pair)
+
+    votes = {'output.box_votes': 3.0}
+    published = {'output.score_threshold': score, 'output.max_detections': count}
+    result = run(**votes, **published, **{'dominance.method': method})
+    assert 0 < len(result.detections) <= count
+    assert result.detections.scores.min() >= np.float32(score)
+    np.testing.assert_array_equal(result.label_map, run(**votes).label_map)
+    assert (result.label_map != run(**published).label_map).any()
 
 
 def test_dominance_is_filtered_until_reset(tmp_path: Path):

@@ -22,6 +22,7 @@ from rgbt_perception.errors import EngineError
 from rgbt_perception.ros.snapshot import MAX_SNAPSHOTS
 from rgbt_perception.types import Frame, Modality
 
+NOTHING_ELSE_S = 5.0
 INPUTS_AND_INFERENCE = ('rgb input', 'thermal input', 'inference')
 
 
@@ -243,6 +244,28 @@ def test_snapshots_do_not_fill_the_disk(snapshot_rig, tmp_path):
     answer = snapshot_rig.call(Trigger, 'snapshot')
     assert not answer.success
     assert 'holds 20 snapshots, expected fewer; move or delete them' in answer.message
+
+
+def test_a_snapshot_is_answered_when_it_is_written_though_nothing_else_happens(
+    make_rig, tmp_path, monkeypatch
+):
+    values = {'diagnostics.period_s': 60.0, 'fallback.missing_after_s': 60.0}
+    rig = make_rig({**values, 'output.snapshot_dir': str(tmp_path)})
+    rig.start()
+    rig.run_pair()
+
+    def write_late(*_args, **_how):
+        time.sleep(0.5)
+        return tmp_path
+
+    monkeypatch.setattr('rgbt_perception.ros.loop.write_snapshot', write_late)
+    client = rig.user.create_client(Trigger, '/perception/snapshot')
+    rig.wait_until(client.service_is_ready, 'the service is offered')
+    asked_s = time.monotonic()
+    answer = client.call_async(Trigger.Request())
+    while not answer.done():
+        rig.wait_for_event(NOTHING_ELSE_S)
+    assert time.monotonic() - asked_s < NOTHING_ELSE_S
 
 
 def test_receiving_does_not_wait_for_a_snapshot(snapshot_rig, monkeypatch):

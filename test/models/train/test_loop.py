@@ -17,6 +17,7 @@ from rgbt_models.train import loop, supervised
 from rgbt_models.train.augment import AugmentConfig
 from rgbt_models.train.balance import BalanceConfig
 from rgbt_models.train.batches import collate
+from rgbt_models.train.checkpoint import newest_checkpoint, read_state
 from rgbt_models.train.config import build_train_config, TrainConfig
 from rgbt_models.train.loop import RunPlace
 from rgbt_models.train.schedule import parameter_groups, rate_factor
@@ -163,7 +164,6 @@ def test_a_run_tells_what_it_did(trained):
     assert description['samples'] == STEPS * 4
     assert description['processes'] == 1
     assert description['accelerator'] == 'cpu'
-    assert description['precision'] == '32-true'
     assert description['pool_pairs_read'] == 12
     assert build_train_config(description['config']) == CONFIG
     assert math.isfinite(result.final_loss)
@@ -219,6 +219,21 @@ def test_two_runs_of_one_seed_are_equal(tmp_path, monkeypatch):
         contents.append((folder / 'weights.safetensors').read_bytes())
         assert len(entries) == 3
     assert contents[0] == contents[1]
+
+
+def test_the_precision_is_settled_where_the_run_begins(tmp_path, monkeypatch):
+    cpuinfo = tmp_path / 'cpuinfo'
+    cpuinfo.write_text('flags\t: avx2\n')
+    monkeypatch.setattr('rgbt_models.cpu._CPUINFO', cpuinfo)
+    _, _, folder = run(
+        tmp_path, monkeypatch, replace(CONFIG, max_steps=2, checkpoint_every=1, precision='auto')
+    )
+    description = json.loads((folder / 'run.json').read_text())
+    assert description['config']['precision'] == '32-true'
+    checkpoint = newest_checkpoint(folder)
+    assert checkpoint is not None
+    state = read_state(checkpoint)
+    assert state['config']['precision'] == '32-true'
 
 
 def test_a_run_ends_by_time(tmp_path, monkeypatch):

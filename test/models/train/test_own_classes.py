@@ -196,3 +196,17 @@ def test_a_run_starts_from_the_whole_weights_of_another_of_the_same_classes(tmp_
         assert all(torch.equal(state[name], value) for name, value in written.items())
     with pytest.raises(WeightsError, match=r'do not fit the model; .*mismatched: segmentation\.c'):
         SupervisedLearner(further, device=torch.device('cpu'), label_set=ONLY_MAPS)
+
+
+def test_heads_of_other_classes_are_refused_though_as_many(tmp_path):
+    pool, run = make_pool('mfnet', tmp_path), tmp_path / 'run'
+    config = replace(CONFIG, task='segmentation')
+    train(config, pool_dir=pool, place=RunPlace(folder=run))
+    about = json.loads((run / 'run.json').read_text())
+    about['segmentation_classes'].reverse()
+    (run / 'run.json').write_text(json.dumps(about))
+    further = replace(config, init_from=str(run / 'weights.safetensors'), init_heads=True)
+    with pytest.raises(WeightsError, match=r'have the segmentation_classes .*; expected backgro'):
+        train(further, pool_dir=pool, place=RunPlace(folder=tmp_path / 'next'))
+    (run / 'run.json').unlink()  # then nobody knows
+    train(further, pool_dir=pool, place=RunPlace(folder=tmp_path / 'next'))

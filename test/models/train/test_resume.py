@@ -5,6 +5,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,19 @@ def test_other_settings_are_refused(uninterrupted, tmp_path):
         train(config, pool_dir=uninterrupted / 'pool', place=place)
     assert 'learning_rate' in str(error.value)
     assert 'ema_decay' in str(error.value)
+
+
+def test_a_checkpoint_from_before_a_setting_goes_on_as_it_was(uninterrupted, tmp_path):
+    newest = newest_checkpoint(uninterrupted / 'whole')
+    assert newest is not None
+    old = shutil.copytree(newest, tmp_path / newest.name)
+    state = json.loads((old / 'state.json').read_text())
+    del state['config']['lovasz_weight']
+    (old / 'state.json').write_text(json.dumps(state))
+    pool, place = uninterrupted / 'pool', RunPlace(folder=tmp_path, resume=True)
+    with pytest.raises(DatasetError, match='was written with another lovasz_weight; expected'):
+        train(replace(train_peer.CONFIG, lovasz_weight=1.0), pool_dir=pool, place=place)
+    assert train(train_peer.CONFIG, pool_dir=pool, place=place).steps == 14
 
 
 def test_a_finished_run_is_not_resumed(uninterrupted):
