@@ -192,17 +192,25 @@ class Rig:
             thermal=replace(self.thermal, distortion=()),
         )
 
-    def homography_thermal_to_rgb(self) -> DoubleArray:
-        """Return the homography at infinity, exact for far points (no parallax).
+    def homography_thermal_to_rgb(self, depth_m: float = math.inf) -> DoubleArray:
+        """Return the homography of one depth; what is nearer or farther has a parallax.
 
         It is between the ideal images: distortion is left out, see ``warp_thermal_to_rgb``.
 
+        Args:
+            depth_m: Along the axis of the RGB camera; infinite = exact for far points.
+
         Returns:
-            K_rgb R K_thermal^-1, shape (3, 3), float64, scaled so that the last entry is 1;
-            source thermal pixel to destination RGB pixel, pixel centres at integers.
+            K_rgb (R + t n^T / d) K_thermal^-1, shape (3, 3), float64, scaled so that the last
+            entry is 1; source thermal pixel to destination RGB pixel, pixel centres at integers.
+            The plane at that depth is n . X = d for the thermal camera.
         """
         rotation = self.rgb.rotation.T @ self.thermal.rotation
-        homography = self.rgb.intrinsics @ rotation @ np.linalg.inv(self.thermal.intrinsics)
+        translation = self.rgb.rotation.T @ (self.thermal.position - self.rgb.position)
+        parallax = np.outer(translation, rotation[2]) / (depth_m - translation[2])
+        homography = (
+            self.rgb.intrinsics @ (rotation + parallax) @ np.linalg.inv(self.thermal.intrinsics)
+        )
         return np.asarray(homography / homography[2, 2])
 
     def warp_thermal_to_rgb(self, image: FloatArray) -> FloatArray:

@@ -76,7 +76,7 @@ class OutputConfig(Group):
     )
     max_detections: int = setting(100, 'Most detections per pair.', ge=1, le=1000, live=True)
     box_votes: float = setting(
-        0.0,
+        5.0,
         'What a detection of score 1 adds to the logits of its class in its box: of which class '
         'an object is in the label map; 0 = nothing.',
         ge=0.0,

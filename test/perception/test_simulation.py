@@ -203,7 +203,7 @@ def test_a_folder_has_pairs_that_evaluation_reads(tmp_path):
     assert len(dataset) == 10
     truth = dataset.load_truth(dataset.entries[0])
     assert set(truth.class_names) <= set(DETECTION_CLASSES)
-    homography = build_rig(scenario).homography_thermal_to_rgb().ravel()
+    homography = build_rig(scenario).homography_thermal_to_rgb(15.0).ravel()
     np.testing.assert_allclose(dataset.registration.homography_thermal_to_rgb, homography)
     with pytest.raises(DatasetError, match='exists; expected a new folder'):
         write_scenario_folder(scenario, tmp_path / 'folder')

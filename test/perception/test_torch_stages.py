@@ -121,18 +121,26 @@ class Given:
         return as_tensors(self.raw)
 
 
-def test_a_model_that_detects_or_labels_nothing(card):
-    raw = draw_outputs(0, num_anchors=0, num_classes=0, num_labels=0)
+@pytest.mark.parametrize(('num_classes', 'num_labels'), [(0, 6), (7, 0)])
+def test_a_model_that_detects_or_labels_nothing(card, num_classes, num_labels):
+    card = with_common_classes(card)
+    card = dataclasses.replace(
+        card,
+        detection_classes=card.detection_classes[:num_classes],
+        segmentation_classes=card.segmentation_classes[:num_labels],
+    )
+    num_anchors = 400 if num_classes else 0
+    raw = draw_outputs(0, num_anchors=num_anchors, num_classes=num_classes, num_labels=num_labels)
     found = TorchStages(CPU).perceive(Given(raw), build_images(card, (101, 67)), OutputConfig())
-    assert len(found.detections) == 0
+    assert (len(found.detections) > 0) == (num_classes > 0)
     assert found.label_map.shape == (101, 67)
-    assert (found.label_map == UNLABELED).all()
+    assert (found.label_map != UNLABELED).all() == (num_labels > 0)
     np.testing.assert_array_equal(found.share_map, raw.share_map)
 
 
 @pytest.mark.parametrize('name', ['class_logits', 'boxes_xyxy', 'segmentation_logits'])
 def test_outputs_that_are_not_finite_are_refused(card, name):
-    raw = draw_outputs(0)
+    card, raw = with_common_classes(card), draw_outputs(0)
     getattr(raw, name).flat[3] = np.nan
     with pytest.raises(EngineError, match=f"output '{name}' of the network has non-finite"):
         TorchStages(CPU).perceive(Given(raw), build_images(card, (101, 67)), OutputConfig())

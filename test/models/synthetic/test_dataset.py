@@ -73,7 +73,8 @@ def test_annotations_are_coco_boxes_of_the_rgb_view(folder):
 def test_info_describes_rig_world_and_classes(folder):
     info = json.loads((folder / 'annotations.json').read_text('utf-8'))['info']
     homography = np.array(info['homography_thermal_to_rgb']).reshape(3, 3)
-    np.testing.assert_allclose(homography, RIG.homography_thermal_to_rgb(), rtol=1e-12)
+    assert info['homography_depth_m'] == 15.0
+    np.testing.assert_allclose(homography, RIG.homography_thermal_to_rgb(15.0), rtol=1e-12)
     assert info['seed'] == 40
     assert info['segmentation_classes'] == list(SEGMENTATION_CLASSES)
     assert info['world_version'] == WORLD_VERSION

@@ -30,6 +30,17 @@ def test_homography_maps_far_points_within_half_a_pixel():
     np.testing.assert_allclose(mapped[:, :2] / mapped[:, 2:], rig.rgb.project(points), atol=0.5)
 
 
+def test_homography_of_a_depth_is_exact_there():
+    rig = default_rig()
+    points = np.array([[12.0, 3.0, -1.5], [12.0, -5.0, 4.2], [12.0, 0.1, 0.2]])  # 12 m ahead
+    thermal_xy = rig.thermal.project(points)
+    mapped = np.c_[thermal_xy, np.ones(3)] @ rig.homography_thermal_to_rgb(12.0).T
+    np.testing.assert_allclose(mapped[:, :2] / mapped[:, 2:], rig.rgb.project(points), atol=1e-9)
+    far = np.c_[thermal_xy, np.ones(3)] @ rig.homography_thermal_to_rgb().T
+    beside_px = (far[:, :2] / far[:, 2:] - rig.rgb.project(points))[:, 0]
+    np.testing.assert_allclose(np.abs(beside_px), 602 * 0.05 / 12.0, atol=0.2)
+
+
 def test_point_to_the_left_and_above_projects_left_and_above():
     camera = build_camera(height=40, width=60, hfov_rad=2 * math.atan(30 / 50))
     # Middle (29.5, 19.5), focal length 50 px: 1/10 to the left, 2/10 up.
