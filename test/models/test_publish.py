@@ -84,7 +84,7 @@ def test_a_card_does_not_hide_what_its_encoder_has_seen(run_dir, tmp_path):
 
 @pytest.mark.parametrize(
     ('init_from', 'shown'),
-    [('/home/me/runs/first/weights.safetensors', 'first/weights.safetensors'), ('', '')],
+    [('/elsewhere/runs/first/weights.safetensors', 'first/weights.safetensors'), ('', '')],
 )
 def test_a_card_does_not_say_where_files_lay(run_dir, tmp_path, init_from, shown):
     run = json.loads((run_dir / 'run.json').read_text())
