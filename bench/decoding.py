@@ -48,7 +48,6 @@ from rgbt_perception.sources import load_rig, with_registration
 from rgbt_perception.types import Batch, Detections, Frame, LetterboxTransform, RawOutputs
 
 NUM_BOXES = 100
-VOTES = 3.0  # a usual output.box_votes
 COPIES = 3  # anchors that see the same object
 MAX_MS = 1.0
 MIN_GAIN = 10.0
@@ -167,7 +166,7 @@ class Sides:
                 self._raw, self._letterbox, self._frame.size_hw, self._config
             ),
             planes=find_planes(card.detection_classes, card.segmentation_classes),
-            weight=VOTES,
+            weight=self._config.box_votes,
         )
 
     def boxes(self) -> bytes:
@@ -192,7 +191,7 @@ class Sides:
 
     def boxes_and_mask(self) -> int:
         """Do what the node does for every pair."""
-        return len(self.boxes()) + len(self.mask())
+        return len(self.boxes()) + len(self.mask_with_votes())
 
     def _mask_message(self, raw: RawOutputs, votes: Votes | None = None) -> bytes:
         label_map = decode_label_map(raw, self._letterbox, self._frame.size_hw, votes=votes)
