@@ -25,10 +25,7 @@ from rgbt_models.card_folder import check_card_folder, write_card
 from rgbt_models.errors import DatasetError
 from rgbt_models.export import export_graph
 from rgbt_models.label_sets import LabelSet, PACKAGE_LABEL_SET, parse_label_set
-from rgbt_models.train.config import (
-    build_train_config,
-    TrainConfig,
-)
+from rgbt_models.train.config import build_train_config, CARD_TASKS, TrainConfig
 from rgbt_models.train.finished_run import read_run
 from rgbt_models.train.loop import WEIGHTS_NAME
 from rgbt_models.train.pool import read_label_set, SamplePool
@@ -39,7 +36,6 @@ from rgbt_models.weights import load_weights, save_weights
 INPUT_HW = (288, 384)
 RGB_HEIGHT = 480  # of the world's cameras, px
 SIZE_MULTIPLE = 16
-CARD_TASKS = ('both', 'detection', 'segmentation')
 TRAINING_DATA = (
     'Synthetic data only: streets, car parks, paths and yards ray-cast by rgbt_models.synthetic; '
     'no real image was used.'

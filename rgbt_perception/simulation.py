@@ -213,8 +213,10 @@ def transport_s(scenario: Scenario, shot: Shot) -> float:
 
 
 def registration_of(rig: Rig) -> RegistrationConfig:
-    """Return where thermal lies on RGB for far things."""
-    homography = tuple(float(x) for x in rig.homography_thermal_to_rgb().ravel())
+    """Return where thermal lies on RGB at the usual depth, as ``describe_rig`` has it."""
+    from rgbt_models.synthetic.dataset import USUAL_DEPTH_M
+
+    homography = tuple(float(x) for x in rig.homography_thermal_to_rgb(USUAL_DEPTH_M).ravel())
     return RegistrationConfig(method='homography', homography_thermal_to_rgb=homography)
 
 

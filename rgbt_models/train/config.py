@@ -23,7 +23,7 @@ from rgbt_models.train.settings import (
 )
 
 TASK_NAMES = ('both', 'detection', 'segmentation', 'saliency', 'matching')
-BALANCED_TASKS = ('both', 'detection', 'segmentation')
+CARD_TASKS = ('both', 'detection', 'segmentation')  # whose heads a card has
 MAPPED_TASKS = ('both', 'segmentation')
 _RULES = {
     'ema_decay': BELOW_1,
@@ -153,16 +153,16 @@ class TrainConfig(RunSettings):
                 f"task is '{self.task}'; expected one of {', '.join(TASK_NAMES)}; correct the "
                 f'training file'
             )
-        if self.is_balanced and self.task not in BALANCED_TASKS:
+        if self.is_balanced and self.task not in CARD_TASKS:
             raise DatasetError(
                 f"is_balanced is on with the task '{self.task}'; expected one of "
-                f'{", ".join(BALANCED_TASKS)}, whose heads the balancing compares; leave '
+                f'{", ".join(CARD_TASKS)}, whose heads the balancing compares; leave '
                 f'is_balanced out'
             )
-        if self.visibility_weight > 0.0 and self.task not in BALANCED_TASKS:
+        if self.visibility_weight > 0.0 and self.task not in CARD_TASKS:
             raise DatasetError(
                 f"visibility_weight is {self.visibility_weight} with the task '{self.task}'; "
-                f'expected one of {", ".join(BALANCED_TASKS)}, whose cards have a dominance '
+                f'expected one of {", ".join(CARD_TASKS)}, whose cards have a dominance '
                 f'index; leave visibility_weight out'
             )
         if self.lovasz_weight > 0.0 and self.task not in MAPPED_TASKS:
@@ -170,11 +170,11 @@ class TrainConfig(RunSettings):
                 f"lovasz_weight is {self.lovasz_weight} with the task '{self.task}'; expected one "
                 f'of {", ".join(MAPPED_TASKS)}, which learn label maps; leave lovasz_weight out'
             )
-        if self.init_heads and (not self.init_from or self.task not in BALANCED_TASKS):
+        if self.init_heads and (not self.init_from or self.task not in CARD_TASKS):
             raise DatasetError(
                 f"init_heads is on with init_from '{self.init_from}' and the task '{self.task}'; "
                 f'expected the weights of a card or a run, and one of '
-                f'{", ".join(BALANCED_TASKS)}, whose heads a card has; leave init_heads out'
+                f'{", ".join(CARD_TASKS)}, whose heads a card has; leave init_heads out'
             )
 
 

@@ -105,7 +105,7 @@ def test_truth_has_label_maps_boxes_and_a_falling_sun(frames, bag):
 
 
 def test_rig_file_holds_the_homography_of_the_written_sizes(bag):
-    expected = build_rig(DRIVE).homography_thermal_to_rgb().ravel()
+    expected = build_rig(DRIVE).homography_thermal_to_rgb(15.0).ravel()
     registration = load_rig(bag)
     assert registration.method == 'homography'
     np.testing.assert_allclose(registration.homography_thermal_to_rgb, expected, rtol=1e-12)
