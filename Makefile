@@ -20,7 +20,7 @@ DEV := .venv-test
 RUN_EXTRAS := ros,onnx,bags,evaluate,plot
 DEV_EXTRAS := $(RUN_EXTRAS),openvino,quantise,sim,train,test,dev
 BENCH_MODELS := 'tiny --input 256x320' 'random:small --input 480x640'
-BENCH_PROGRAMS := bench bench.decoding bench.growth bench.gpu bench.pairing bench.registration \
+BENCH_PROGRAMS := bench bench.ceiling bench.decoding bench.growth bench.gpu bench.pairing bench.registration \
   bench.node_overhead bench.pretraining bench.thermal bench.training bench.transport bench.world
 PIP_INSTALL := -m pip install --quiet --prefer-binary
 

@@ -221,8 +221,33 @@ def tabulate_token_merging(results: Results) -> str:
     return '\n\n'.join(tables)
 
 
+def tabulate_ceiling(results: Results) -> str:
+    """Return the rates of the runtimes, and the least ratio to torch of each network."""
+    asked = {
+        precision: ', '.join(f'{runtime} {ratio:g}' for runtime, ratio in by_runtime.items())
+        for precision, by_runtime in results['asked_ratio'].items()
+    }
+    rates = [(name, describe_spread(rate)) for name, rate in results['gflop_per_s'].items()]
+    ratios = [
+        (
+            f'{name}, {precision}',
+            network['gflop'],
+            describe_spread(network['torch_cpu_ms']),
+            describe_spread(ratio),
+            asked[precision],
+        )
+        for name, network in results['networks'].items()
+        for precision, ratio in network['least_ratio'].items()
+    ]
+    header = ('network', 'GFLOP', 'torch fp32, CPU ms', 'least over torch', 'bounds of rgbt bench')
+    return '\n\n'.join(
+        (build_table(('product of matrices', 'GFLOP/s'), rates), build_table(header, ratios))
+    )
+
+
 BUILDERS: dict[str, Callable[[Results], str]] = {  # by the beginning of the file's name
     'engines': tabulate_engines,
+    'ceiling': tabulate_ceiling,
     'decoding': tabulate_decoding,
     'growth': tabulate_growth,
     'node_load': tabulate_node_load,

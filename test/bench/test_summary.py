@@ -131,6 +131,22 @@ def test_shares_of_tokens_stand_with_the_range_of_their_times(tmp_path):
     assert '| tiny | 0.500 (0.250 to 0.750) |' in summarise(tmp_path)
 
 
+def test_the_least_ratios_stand_beside_what_is_asked(tmp_path):
+    network = {'gflop': 9.6, 'torch_cpu_ms': SPREAD, 'least_ratio': {'int8': SPREAD}}
+    write(
+        tmp_path,
+        'ceiling',
+        gflop_per_s={'onnx int8': SPREAD},
+        asked_ratio={'int8': {'openvino': 0.2, 'onnx': 0.4}},
+        networks={'tiny at 256x320': network},
+    )
+    page = summarise(tmp_path)
+    spread = '0.500 (0.250 to 0.750)'
+    assert f'| onnx int8 | {spread} |' in page
+    row = f'| tiny at 256x320, int8 | 9.600 | {spread} | {spread} | openvino 0.2, onnx 0.4 |'
+    assert row in page
+
+
 def test_check_finds_a_page_that_is_behind_its_files(tmp_path, capsys):
     write(tmp_path, 'decoding', cpu_ms=DECODING)
     arguments = ['--results', str(tmp_path)]
