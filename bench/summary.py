@@ -240,9 +240,7 @@ def tabulate_ceiling(results: Results) -> str:
         for precision, ratio in network['least_ratio'].items()
     ]
     header = ('network', 'GFLOP', 'torch fp32, CPU ms', 'least over torch', 'bounds of rgbt bench')
-    return '\n\n'.join(
-        (build_table(('product of matrices', 'GFLOP/s'), rates), build_table(header, ratios))
-    )
+    return '\n\n'.join((build_table(('operation', 'GFLOP/s'), rates), build_table(header, ratios)))
 
 
 BUILDERS: dict[str, Callable[[Results], str]] = {  # by the beginning of the file's name
